@@ -1,0 +1,11 @@
+//! Kubernetes vocabulary: names, documents, selectors, quantities, patches, schemas, errors.
+//!
+//! Pure: no I/O, no clock, no randomness. Everything here can be tested with a table.
+
+pub mod call;
+pub mod error;
+pub mod name;
+pub mod object;
+pub mod stream;
+
+pub use error::ApiError;

@@ -1,0 +1,1 @@
+//! HTTP to registry to store: authentication, authorization, admission, verbs, subresources, codecs, discovery.

@@ -1,0 +1,88 @@
+//! The two directories of a cluster. Everything kubik leaves on a disk lies below them, so that `delete` finds it.
+
+use std::path::{Path, PathBuf};
+
+/// Holds one directory per profile; `KUBIK_HOME` replaces it.
+pub const STATE_ROOT: &str = "/var/lib/kubik";
+/// Sockets, pids, mounts: gone after a reboot; `KUBIK_RUN` replaces it.
+pub const RUN_ROOT: &str = "/run/kubik";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Survives `stop` and reboots.
+    pub state: PathBuf,
+    /// Must be short: it holds unix sockets, whose paths end at 107 bytes.
+    pub run: PathBuf,
+}
+
+impl Layout {
+    #[must_use]
+    pub fn new(state_root: &Path, run_root: &Path, profile: &str) -> Layout {
+        Layout {
+            state: state_root.join(profile),
+            run: run_root.join(profile),
+        }
+    }
+
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.state.join("config.json")
+    }
+
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.state.join("store")
+    }
+
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.state.join("pki")
+    }
+
+    /// Image blobs, unpacked layers and their index.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
+    /// What one pod keeps on disk: volumes, container layers, hosts file. Named by uid.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> PathBuf {
+        self.state.join("pods").join(uid)
+    }
+
+    /// Container logs, as `<namespace>_<pod>_<uid>/<container>/<attempt>.log`.
+    #[must_use]
+    pub fn pod_logs(&self) -> PathBuf {
+        self.state.join("logs").join("pods")
+    }
+
+    /// Data of the default StorageClass.
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.state.join("volumes")
+    }
+
+    #[must_use]
+    pub fn daemon_log(&self) -> PathBuf {
+        self.state.join("daemon.log")
+    }
+
+    /// Held with an exclusive lock by the running daemon; contains its pid.
+    #[must_use]
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.run.join("daemon.lock")
+    }
+
+    /// The daemon's control socket.
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.run.join("control.sock")
+    }
+
+    /// One directory per shim, named by sandbox id.
+    #[must_use]
+    pub fn shims(&self) -> PathBuf {
+        self.run.join("shims")
+    }
+}

@@ -1,0 +1,7 @@
+//! One typed configuration per cluster, and where its files lie.
+
+mod cluster;
+mod layout;
+
+pub use cluster::{ClusterConfig, NodeConfig};
+pub use layout::{Layout, RUN_ROOT, STATE_ROOT};

@@ -1,0 +1,1 @@
+//! Controllers: each decides in a pure function; the driver does the talking.

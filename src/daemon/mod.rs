@@ -1,0 +1,1 @@
+//! Composition root: components in start order, bootstrap objects, life cycle.

@@ -1,0 +1,1 @@
+//! HTTP(S) routes (pure) and the proxy that serves them. Not built yet.

@@ -1,0 +1,50 @@
+//! kubik: a conformant Kubernetes cluster in one Linux program.
+//!
+//! This page is the project's architecture text; what it says must be true of the code.
+//!
+//! # Processes
+//!
+//! `kubik start` spawns one *daemon* per cluster: API server, store, scheduler, controllers, node agents, service
+//! proxy and DNS in one process. Every pod has one *shim*, a re-exec of the same binary: small, single-threaded, the
+//! owner of the pod's namespaces and containers. Shims survive the daemon; the next daemon adopts them.
+//!
+//! # Layers
+//!
+//! Modules are declared below from the bottom up; `tests/architecture.rs` holds the table of who may use whom.
+//!
+//! # Decisions worth knowing first
+//!
+//! - **An object is a JSON document, a kind is a row** (`kinds`). One code path per verb serves them all.
+//! - **Everybody is an API client.** A component talks through `client` verbs under its own identity. In process a
+//!   [`api::call::Call`] goes straight to the registry; outside it is HTTPS. Caches are shared: one informer per kind
+//!   and process ([`client::Informers`]), read under the identity `system:kubik:informers`, because eight private
+//!   caches of the same pods would cost eight decodings of every event. Writes keep their writer's identity.
+//! - **Service account tokens are ES256** (ECDSA P-256), not RS256: generating an RSA key costs more than the rest
+//!   of a start, and upstream accepts both.
+//! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
+
+pub mod api;
+pub mod kinds;
+pub mod store;
+
+pub mod config;
+pub mod pki;
+pub mod task;
+
+pub mod apiserver;
+pub mod client;
+
+pub mod controllers;
+pub mod scheduler;
+
+pub mod net;
+pub mod runtime;
+
+pub mod node;
+
+pub mod dns;
+pub mod ingress;
+pub mod proxy;
+
+pub mod cli;
+pub mod daemon;

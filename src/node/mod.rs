@@ -1,0 +1,1 @@
+//! The node agent: plans from pods and observations, acts through `runtime` and `net`, reports status.

@@ -1,0 +1,1 @@
+//! Services to one set of packet rules (pure), applied in one transaction.
