@@ -1,1 +1,3 @@
 //! HTTP to registry to store: authentication, authorization, admission, verbs, subresources, codecs, discovery.
+
+pub mod authorize;
