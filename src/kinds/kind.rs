@@ -1,6 +1,10 @@
 //! What the API server needs to know about a kind beyond its schema.
 
-use crate::api::{call::Propagation, error::Cause};
+use crate::api::{
+    call::Propagation,
+    error::Cause,
+    name::{Gvr, group_version},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -68,6 +72,17 @@ pub struct Hooks {
     pub warn: Option<fn(&Value) -> Vec<String>>,
 }
 
+impl Hooks {
+    pub const NONE: Hooks = Hooks {
+        default: None,
+        prepare_create: None,
+        prepare_update: None,
+        validate: None,
+        validate_update: None,
+        warn: None,
+    };
+}
+
 /// One built-in kind in one version.
 #[derive(Clone, Copy)]
 pub struct Kind {
@@ -86,7 +101,8 @@ pub struct Kind {
     pub subresources: &'static [&'static str],
     /// The OpenAPI definition: `io.k8s.api.apps.v1.Deployment`.
     pub definition: &'static str,
-    /// Where objects of this kind lie in the store: `deployments.apps`. Two versions of one kind share it.
+    /// Where objects of this kind lie in the store: `deployments.apps`. Two versions of one kind share it. Empty for
+    /// kinds that are answered and never stored (reviews, bindings, component statuses).
     pub storage: &'static str,
     /// Fields besides `metadata.name` and `metadata.namespace` that field selectors may name.
     pub selectable_fields: &'static [&'static str],
@@ -101,4 +117,70 @@ pub struct Kind {
     pub grace: Grace,
     pub columns: &'static [Column],
     pub hooks: Hooks,
+}
+
+/// What nearly every kind allows.
+const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+impl Kind {
+    /// A namespaced kind with every verb and no peculiarity, to be completed with `..`.
+    /// `names` are the Kind, the singular and the plural.
+    pub const fn row(
+        group: &'static str,
+        version: &'static str,
+        names: [&'static str; 3],
+        definition: &'static str,
+        storage: &'static str,
+    ) -> Kind {
+        let [name, singular, plural] = names;
+        Kind {
+            group,
+            version,
+            name,
+            plural,
+            singular,
+            short: &[],
+            categories: &[],
+            scope: Scope::Namespaced,
+            verbs: ALL_VERBS,
+            subresources: &[],
+            definition,
+            storage,
+            selectable_fields: &[],
+            has_generation: false,
+            unconditional_update: true,
+            create_on_update: false,
+            default_propagation: Propagation::Background,
+            grace: Grace::None,
+            columns: &[],
+            hooks: Hooks::NONE,
+        }
+    }
+
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// False for kinds that are answered on the spot.
+    pub fn is_stored(&self) -> bool {
+        !self.storage.is_empty()
+    }
+
+    pub fn gvr(&self) -> Gvr {
+        Gvr::new(self.group, self.version, self.plural)
+    }
+
+    /// `apps/v1`, or `v1` for the core group.
+    pub fn group_version(&self) -> String {
+        group_version(self.group, self.version)
+    }
 }
