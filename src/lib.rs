@@ -21,6 +21,10 @@
 //!   caches of the same pods would cost eight decodings of every event. Writes keep their writer's identity.
 //! - **Service account tokens are ES256** (ECDSA P-256), not RS256: generating an RSA key costs more than the rest
 //!   of a start, and upstream accepts both.
+//! - **One ordered store** (`store`). Live objects and the recent past are in memory; the disk holds the live objects
+//!   and the revision, in one atomic batch per group of writes. The past is not written: a restart answers older
+//!   revisions with 410, as an upstream API server's watch cache does, and every value is written once. Heartbeats
+//!   are lazy writes ([`store::Durability`]): an idle cluster leaves the disk alone.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
 
 pub mod api;

@@ -46,10 +46,22 @@ pub struct Write {
     pub expect: Expect,
     /// `None` deletes.
     pub encode: Option<Encode>,
+    pub durability: Durability,
+}
+
+/// When a write must have reached the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Before it is acknowledged.
+    #[default]
+    Durable,
+    /// Along with the next durable write, or when the store is closed; a crash before that loses it. For heartbeats,
+    /// so that an idle cluster leaves the disk alone. Revisions never go back even then.
+    Lazy,
 }
 
 /// A durable write.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Written {
     pub revision: Revision,
     /// The new entry, or the last one for a delete.
