@@ -7,10 +7,7 @@
 //! chunks. After a failed write it refuses all others, so it is opened anew; and as a full disk can even hang it, the
 //! free space is looked at before each commit.
 
-use super::{
-    Entry, Revision,
-    snapshot::Entries,
-};
+use super::{Entry, Revision, snapshot::Entries};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -68,10 +65,7 @@ struct Open {
 
 impl Kv {
     /// Hands every entry over, without its note, and tells the revision to go on from.
-    pub fn open(
-        path: &Path,
-        load: &mut dyn FnMut(Entry),
-    ) -> Result<(Kv, Revision), OpenError> {
+    pub fn open(path: &Path, load: &mut dyn FnMut(Entry)) -> Result<(Kv, Revision), OpenError> {
         let open_error = |source| OpenError::Open {
             path: path.to_owned(),
             source,
@@ -83,12 +77,11 @@ impl Kv {
             open: None,
             chunked: HashMap::new(),
         };
-        let revision = read_all(&open.db, &mut kv.chunked, load).map_err(|what| {
-            OpenError::Damaged {
+        let revision =
+            read_all(&open.db, &mut kv.chunked, load).map_err(|what| OpenError::Damaged {
                 path: path.to_owned(),
                 what,
-            }
-        })?;
+            })?;
         kv.open = Some(open);
         Ok((kv, revision))
     }
@@ -197,7 +190,9 @@ impl Kv {
             group.insert(Arc::clone(&entry.key), Some(Entry::clone(entry)));
             if bytes > SEGMENT_BYTES || group.len() > 1000 {
                 let batch = self.batch(&std::mem::take(&mut group), revision);
-                open.db.apply_batch(batch).map_err(|error| error.to_string())?;
+                open.db
+                    .apply_batch(batch)
+                    .map_err(|error| error.to_string())?;
                 bytes = 0;
             }
         }
@@ -254,7 +249,9 @@ impl Open {
     }
 
     fn apply(&self, batch: sled::Batch) -> Result<(), String> {
-        self.db.apply_batch(batch).map_err(|error| error.to_string())?;
+        self.db
+            .apply_batch(batch)
+            .map_err(|error| error.to_string())?;
         self.db.flush().map_err(|error| error.to_string())?;
         self.log.sync_data().map_err(|error| error.to_string())
     }

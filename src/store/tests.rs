@@ -132,10 +132,7 @@ async fn ranges_are_ordered_and_resumable() {
 #[tokio::test]
 async fn a_snapshot_stays_and_the_past_can_be_seen() {
     let store = in_memory();
-    store
-        .write(put("/a/x", Expect::Absent, "1"))
-        .await
-        .unwrap();
+    store.write(put("/a/x", Expect::Absent, "1")).await.unwrap();
     store.write(create("/a/y")).await.unwrap();
     let held = store.snapshot();
     store
@@ -173,16 +170,9 @@ async fn a_watch_replays_then_follows_its_prefix_only() {
     store.write(delete("/a/1", 1)).await.unwrap();
     let mut seen = Vec::new();
     while let Some(event) = narrow.try_next() {
-        seen.push((
-            event.revision,
-            event.now.is_some(),
-            event.before.is_some(),
-        ));
+        seen.push((event.revision, event.now.is_some(), event.before.is_some()));
     }
-    assert_eq!(
-        seen,
-        [(2, true, false), (4, true, false), (5, false, true)]
-    );
+    assert_eq!(seen, [(2, true, false), (4, true, false), (5, false, true)]);
     let revisions = std::iter::from_fn(|| wide.try_next()).map(|event| event.revision);
     assert_eq!(revisions.collect::<Vec<_>>(), [3, 4, 5]);
     assert_eq!(future.next().await.unwrap().revision, 5);
@@ -344,7 +334,11 @@ async fn a_bloated_file_is_replaced_by_a_copy() {
     }
     let kept = store.get("/a/0").unwrap();
     store.close().await;
-    let size = || std::fs::metadata(dir.path().join("store/db")).unwrap().len();
+    let size = || {
+        std::fs::metadata(dir.path().join("store/db"))
+            .unwrap()
+            .len()
+    };
     assert!(size() > 64 << 20, "{}", size());
     let store = on_disk(&dir);
     assert!(size() < 16 << 20, "{}", size());

@@ -123,7 +123,10 @@ impl Writer {
 
     /// Judges one write by the writes before it.
     fn apply(&mut self, write: Write, events: &mut Vec<Event>) -> Result<Written, WriteError> {
-        let before = self.entries.get(&*write.key).map(|entry| Entry::clone(entry));
+        let before = self
+            .entries
+            .get(&*write.key)
+            .map(|entry| Entry::clone(entry));
         match (write.expect, &before) {
             (Expect::Absent, Some(_)) => return Err(WriteError::Exists),
             (Expect::Modified(_), None) => return Err(WriteError::Missing),
