@@ -4,13 +4,13 @@
 //! reads, and is only written under `state`, so that under `state` it always agrees with the history.
 
 use super::{
-    Event, Options, Revision, Snapshot, Watch,
+    Event, Revision, Snapshot, Watch,
     history::{self, History},
     watch::Watchers,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, RwLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The revision is too old: what happened after it is no longer known completely.
@@ -32,8 +32,8 @@ struct State {
 }
 
 impl Hub {
-    pub fn new(live: Snapshot, options: &Options) -> Hub {
-        let history = History::new(live.revision, options.history_age, options.history_bytes);
+    pub fn new(live: Snapshot, history_age: Duration, history_bytes: usize) -> Hub {
+        let history = History::new(live.revision, history_age, history_bytes);
         Hub {
             live: RwLock::new(live),
             state: Mutex::new(State {

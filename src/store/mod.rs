@@ -79,20 +79,24 @@ enum Lane {
 impl Store {
     /// Reads everything back from disk. Blocks.
     pub fn open(options: Options) -> Result<Store, OpenError> {
+        let hub = |snapshot| {
+            let (age, bytes) = (options.history_age, options.history_bytes);
+            Arc::new(Hub::new(snapshot, age, bytes))
+        };
         let mut entries = Entries::new();
-        let Some(path) = &options.path else {
-            let hub = Arc::new(Hub::new(Snapshot::new(0, entries), &options));
+        let Some(path) = options.path else {
+            let hub = hub(Snapshot::new(0, entries));
             let writer = Writer::new(Arc::clone(&hub), None);
             let lane = Lane::Inline(Arc::new(Mutex::new(writer)));
             return Ok(Store { hub, lane });
         };
-        let (mut kv, revision) = Kv::open(path, &mut |entry| {
+        let (mut kv, revision) = Kv::open(&path, &mut |entry| {
             let note = (options.annotate)(&entry.key, &entry.bytes);
             let entry = Entry { note, ..entry };
             entries.insert(Arc::clone(&entry.key), Arc::new(entry));
         })?;
         kv.compact_if_bloated(&entries, revision)?;
-        let hub = Arc::new(Hub::new(Snapshot::new(revision, entries), &options));
+        let hub = hub(Snapshot::new(revision, entries));
         let writer = Writer::new(Arc::clone(&hub), Some(kv));
         let (tx, rx) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
