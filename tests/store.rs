@@ -4,7 +4,10 @@
 //! unless an environment variable names its directory.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "the child tells its parent what was acknowledged")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the child tells its parent what was acknowledged"
+)]
 
 use bytes::Bytes;
 use kubik::store::{Durability, Entry, Expect, Options, Revision, Store, Write, WriteError};
@@ -123,11 +126,19 @@ fn check(store: &Store, acknowledged: &[(Revision, String)], round: usize) {
     let snapshot = store.snapshot();
     for (revision, key) in acknowledged {
         let entry = snapshot.get(key).map(|entry| entry.modified);
-        assert_eq!(entry, Some(*revision), "round {round}: {key} was acknowledged");
+        assert_eq!(
+            entry,
+            Some(*revision),
+            "round {round}: {key} was acknowledged"
+        );
     }
     let mut revisions = Vec::new();
     for entry in snapshot.range("/", None) {
-        assert_eq!(entry.bytes, expected(entry), "round {round}: {entry:?} is torn");
+        assert_eq!(
+            entry.bytes,
+            expected(entry),
+            "round {round}: {entry:?} is torn"
+        );
         revisions.push(entry.modified);
     }
     revisions.sort_unstable();
@@ -220,7 +231,9 @@ async fn child_hits_a_write_error() {
 fn limit_file_size(soft: &str) {
     let pid = std::process::id().to_string();
     let limit = format!("--fsize={soft}:unlimited");
-    let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
     assert!(status.unwrap().success());
 }
 
