@@ -1,1 +1,8 @@
-//! The node agent: plans from pods and observations, acts through `runtime` and `net`, reports status.
+//! The node agent: what Kubernetes calls a kubelet.
+//!
+//! [`plan`] decides what is to be done for one pod and [`status`] what the API shall read of it; both are pure and
+//! work on [`observed::Observed`]. Everything else gathers facts or carries out steps.
+
+pub mod observed;
+pub mod plan;
+pub mod spec;

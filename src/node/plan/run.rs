@@ -1,0 +1,181 @@
+//! The plan of a pod that shall run: sandbox and volumes, init containers in order, then all others.
+
+use super::{
+    Plan, Scene, Step,
+    restart::{crashes_after_next, restart_at},
+    stop,
+};
+use crate::node::{
+    observed::{Hook, Image, Job, Sandbox, Seen, State, Verdict, Volumes},
+    spec::{Role, Wanted},
+};
+use jiff::{SignedDuration, Timestamp};
+
+pub(super) fn run(scene: &Scene<'_>, plan: &mut Plan) {
+    if deadline_passed(scene, plan) {
+        return;
+    }
+    prepare(scene, plan);
+    for wanted in &scene.all {
+        let seen = scene.observed.seen(wanted.name());
+        let hook_failed = matches!(seen.post_start, Hook::Failed(_));
+        if seen.stop.is_some() || seen.probes.unhealthy.is_some() || hook_failed {
+            stop(scene, wanted, None, plan);
+        }
+    }
+    for wanted in due(scene) {
+        if !start(scene, wanted, plan) {
+            break;
+        }
+    }
+}
+
+/// `activeDeadlineSeconds`, which counts from the moment the node took the pod up.
+fn deadline_passed(scene: &Scene<'_>, plan: &mut Plan) -> bool {
+    let seconds = scene.spec.active_deadline_seconds;
+    let Some((seconds, started)) = seconds.zip(scene.observed.started_at) else {
+        return false;
+    };
+    let deadline = started + SignedDuration::from_secs(seconds.max(0));
+    if scene.now < deadline {
+        plan.wake(deadline);
+        return false;
+    }
+    plan.steps.push(Step::Fail(Verdict {
+        reason: "DeadlineExceeded".to_owned(),
+        message: "Pod was active on the node longer than the specified deadline".to_owned(),
+        ..Verdict::default()
+    }));
+    true
+}
+
+/// Sandbox and volumes, side by side.
+fn prepare(scene: &Scene<'_>, plan: &mut Plan) {
+    let observed = scene.observed;
+    let sandbox_retry = match &observed.sandbox {
+        Sandbox::Absent | Sandbox::Removed => Some(scene.now),
+        Sandbox::Failed { retry_at, .. } => Some(*retry_at),
+        Sandbox::Dead => {
+            if !observed.busy.contains(&Job::Sandbox) {
+                plan.steps.push(Step::RemoveSandbox);
+            }
+            None
+        }
+        Sandbox::Ready { .. } => None,
+    };
+    let volumes_retry = match &observed.volumes {
+        Volumes::Absent | Volumes::TornDown => Some(scene.now),
+        Volumes::Failed { retry_at, .. } => Some(*retry_at),
+        Volumes::Ready => None,
+    };
+    let acts = [
+        (sandbox_retry, Job::Sandbox, Step::CreateSandbox),
+        (volumes_retry, Job::Volumes, Step::PrepareVolumes),
+    ];
+    for (retry, job, step) in acts {
+        let Some(at) = retry.filter(|_| !observed.busy.contains(&job)) else {
+            continue;
+        };
+        if at <= scene.now {
+            plan.steps.push(step);
+        } else {
+            plan.wake(at);
+        }
+    }
+}
+
+/// The containers whose turn it is: not running, and to run now or after a delay.
+fn due<'a>(scene: &'a Scene<'_>) -> Vec<&'a Wanted<'a>> {
+    let observed = scene.observed;
+    let has_begun = observed.has_begun(&scene.all);
+    let mut due = Vec::new();
+    let mut is_blocked = false;
+    for wanted in &scene.all {
+        let seen = observed.seen(wanted.name());
+        let is_due = match &seen.state {
+            State::Waiting => wanted.role != Role::Ephemeral || seen.attempt.is_none(),
+            State::Running { .. } => false,
+            State::Ended(ended) => wanted.restarts_after(scene.spec, ended.code),
+        };
+        let takes_turn = match wanted.role {
+            Role::Ephemeral => true,
+            Role::Init => !has_begun && !is_blocked,
+            Role::Sidecar | Role::Main => !is_blocked,
+        };
+        if is_due && takes_turn {
+            due.push(wanted);
+        }
+        // What comes later waits for an init container's success, and for a sidecar's start, but only once: after
+        // main containers have begun, a sidecar that restarts holds up nobody.
+        let passes = match wanted.role {
+            Role::Init => observed.exit_code(wanted.name()) == Some(0),
+            Role::Sidecar => seen.is_started(),
+            Role::Main | Role::Ephemeral => true,
+        };
+        is_blocked |= !passes && !has_begun;
+    }
+    due
+}
+
+/// Image, then start. False: later containers wait, because this one has a post-start hook to finish first.
+fn start(scene: &Scene<'_>, wanted: &Wanted<'_>, plan: &mut Plan) -> bool {
+    let observed = scene.observed;
+    let container = wanted.name().to_owned();
+    let seen = observed.seen(&container);
+    let lifecycle = wanted.container.lifecycle.as_ref();
+    let holds_up = lifecycle.is_some_and(|lifecycle| lifecycle.post_start.is_some());
+    if observed.busy.contains(&Job::Start(container.clone())) {
+        return !holds_up;
+    }
+    let earliest = restart_at(&seen).into_iter();
+    let earliest = earliest.chain(seen.failure.as_ref().map(|failure| failure.retry_at));
+    if let Some(at) = earliest.max().filter(|&at| at > scene.now) {
+        plan.wake(at);
+        return true;
+    }
+    let attempt = seen.next_attempt();
+    if !has_image(scene, &seen, attempt, plan) {
+        let job = Job::Image(container.clone());
+        let retry_at = image_retry_at(&seen);
+        if retry_at.is_none_or(|at| at <= scene.now) && !observed.busy.contains(&job) {
+            plan.steps.push(Step::EnsureImage { container, attempt });
+        }
+        return true;
+    }
+    let is_prepared = matches!(observed.sandbox, Sandbox::Ready { .. })
+        && observed.volumes == Volumes::Ready
+        && !observed.busy.contains(&Job::Sandbox);
+    if !is_prepared {
+        return true;
+    }
+    plan.steps.push(Step::Start {
+        container,
+        attempt,
+        crashes: crashes_after_next(&seen),
+    });
+    !holds_up
+}
+
+fn image_retry_at(seen: &Seen) -> Option<Timestamp> {
+    match &seen.image {
+        Image::Failed { retry_at, .. } => Some(*retry_at),
+        _ => None,
+    }
+}
+
+fn has_image(scene: &Scene<'_>, seen: &Seen, attempt: u32, plan: &mut Plan) -> bool {
+    match &seen.image {
+        Image::Ready { attempt: of, .. } => *of == attempt,
+        Image::Failed {
+            retry_at, since, ..
+        } => {
+            let shown = *since + super::PULL_ERROR_SHOWN;
+            let moments = [shown, *retry_at];
+            for at in moments.into_iter().filter(|&at| at > scene.now) {
+                plan.wake(at);
+            }
+            false
+        }
+        Image::Unknown => false,
+    }
+}
