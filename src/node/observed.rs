@@ -234,11 +234,11 @@ impl Observed {
             seen.stop = None;
             seen.post_start = Hook::None;
             seen.probes = Probes::default();
-            if let State::Ended(ended) = &seen.state {
-                if !stays(name, ended.code) {
-                    seen.last = Some(ended.clone());
-                    seen.state = State::Waiting;
-                }
+            if let State::Ended(ended) = &seen.state
+                && !stays(name, ended.code)
+            {
+                seen.last = Some(ended.clone());
+                seen.state = State::Waiting;
             }
         }
     }

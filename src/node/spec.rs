@@ -80,7 +80,11 @@ pub fn restart_policy(spec: &PodSpec) -> &str {
 pub fn containers(spec: &PodSpec) -> Vec<Wanted<'_>> {
     let init = spec.init_containers.iter().flatten().map(|container| {
         let is_sidecar = container.restart_policy.as_deref() == Some("Always");
-        let role = if is_sidecar { Role::Sidecar } else { Role::Init };
+        let role = if is_sidecar {
+            Role::Sidecar
+        } else {
+            Role::Init
+        };
         Wanted {
             role,
             container: Cow::Borrowed(container),

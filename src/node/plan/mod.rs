@@ -35,7 +35,10 @@ pub enum Step {
     /// Kill what is left in it, detach it, forget it.
     RemoveSandbox,
     /// Check, and pull where the policy says so.
-    EnsureImage { container: String, attempt: u32 },
+    EnsureImage {
+        container: String,
+        attempt: u32,
+    },
     /// Create, start, run the post-start hook.
     Start {
         container: String,
@@ -49,13 +52,21 @@ pub enum Step {
         grace_seconds: Option<i64>,
         message: String,
     },
-    PreStop { container: String },
+    PreStop {
+        container: String,
+    },
     /// The container's stop signal.
-    Signal { container: String },
+    Signal {
+        container: String,
+    },
     /// SIGKILL.
-    Kill { container: String },
+    Kill {
+        container: String,
+    },
     /// Unmount the volumes; with `Ending::Shutdown` the data on disk stays.
-    TearDown { keeps_data: bool },
+    TearDown {
+        keeps_data: bool,
+    },
     /// Remove the object: everything of the pod is gone.
     Delete,
 }
