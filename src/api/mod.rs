@@ -6,6 +6,12 @@ pub mod call;
 pub mod error;
 pub mod name;
 pub mod object;
+pub mod quantity;
+pub mod schema;
 pub mod stream;
+pub mod time;
+
+#[cfg(test)]
+mod random;
 
 pub use error::ApiError;
