@@ -4,10 +4,12 @@
 
 pub mod call;
 pub mod error;
+pub mod label;
 pub mod name;
 pub mod object;
 pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod stream;
 pub mod time;
 
