@@ -29,12 +29,12 @@ pub fn install(
     table: &str,
     around: &Surroundings<'_>,
     rules: RuleSet,
-    before: Option<Installed>,
+    before: Option<&Installed>,
 ) -> io::Result<Installed> {
     let none = Slots::new();
-    let slots = before.as_ref().map_or(&none, |old| &old.elements.slots);
+    let slots = before.map_or(&none, |old| &old.elements.slots);
     let mut elements = elements(&rules, around.service_range, slots);
-    let changed = before.as_ref().map(|old| {
+    let changed = before.map(|old| {
         // Chains stay: an unused one costs nothing, and removing it would have to wait for its last user.
         elements.chains.extend(old.elements.chains.iter().cloned());
         change(table, &old.elements, &elements)
@@ -47,7 +47,7 @@ pub fn install(
         }
         None => replace(table, around, &elements)?,
     }
-    let forgotten = match &before {
+    let forgotten = match before {
         Some(old) => outdated(&old.rules, &rules),
         None => outdated(&RuleSet::default(), &rules),
     };
@@ -56,7 +56,7 @@ pub fn install(
             debug!(%error, ?frontend, "forget connections");
         }
     }
-    if let Some(old) = &before {
+    if let Some(old) = before {
         forget_clients(table, &old.elements.slots, &elements.slots);
     }
     Ok(Installed { rules, elements })
@@ -207,7 +207,8 @@ mod tests {
             .into(),
         };
         let udp = frontend(Protocol::Udp);
-        let cases: &[(&[u8], &[u8], Vec<Option<Backend>>)] = &[
+        type Case = (&'static [u8], &'static [u8], Vec<Option<Backend>>);
+        let cases: &[Case] = &[
             (&[1, 2], &[2, 3], vec![Some(backend(1))]),
             (&[1], &[], vec![Some(backend(1))]),
             (&[], &[1], vec![None]),

@@ -131,7 +131,8 @@ mod tests {
         let range: Ipv4Net = "10.0.0.0/29".parse().unwrap();
         let at = |last: u8| Ipv4Addr::new(10, 0, 0, last);
         let taken = |last: &[u8]| last.iter().map(|&last| at(last)).collect();
-        let cases: &[(&[u8], Option<u8>, Option<u8>, Option<u8>)] = &[
+        type Case = (&'static [u8], Option<u8>, Option<u8>, Option<u8>);
+        let cases: &[Case] = &[
             (&[], None, None, Some(2)),
             (&[2], None, None, Some(3)),
             (&[], Some(4), None, Some(5)),

@@ -223,7 +223,7 @@ impl Inner {
             service_range: self.config.service_cidr,
         };
         let before = rules.installed.take();
-        let installed = install::install(&self.config.table, &around, wanted, before);
+        let installed = install::install(&self.config.table, &around, wanted, before.as_ref());
         rules.installed = Some(installed.map_err(|e| failed("install packet rules", &e))?);
         Ok(())
     }

@@ -38,8 +38,11 @@ pub fn restore<'a>(alias: &str, mut others: impl Iterator<Item = &'a str>) -> io
     if others.any(|other| other.starts_with(ALIAS)) {
         return Ok(());
     }
-    let restored = recorded(alias).map(|(name, value)| write(name, value));
-    restored.fold(Ok(()), |all, one| all.and(one))
+    let mut outcome = Ok(());
+    for (name, value) in recorded(alias) {
+        outcome = outcome.and(write(name, value));
+    }
+    outcome
 }
 
 fn describe(value: impl Fn(&str) -> String) -> String {
