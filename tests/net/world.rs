@@ -14,16 +14,16 @@ use std::{collections::BTreeMap, fs, future::Future, thread, time::Duration};
 /// Runs a test in a network namespace that ends with it.
 pub fn in_own_namespace(test: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: network namespaces need root");
+        skipped("network namespaces need root");
         return;
     }
     let inside = thread::spawn(|| {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("skipped: no network namespace: {error}");
+            skipped(&format!("no network namespace: {error}"));
             return;
         }
         if run("ip", &["link", "set", "lo", "up"]).is_none() {
-            println!("skipped: no ip(8) to bring loopback up");
+            skipped("no ip(8) to bring loopback up");
             return;
         }
         test();
@@ -136,7 +136,7 @@ pub fn census() -> BTreeMap<&'static str, String> {
 pub fn listing(words: &[&str]) {
     let text = nft(&["list", "ruleset"]);
     if text == NO_NFT {
-        println!("skipped the listing: no nft here");
+        skipped("no nft here to list the rules");
         return;
     }
     for word in words {
@@ -195,4 +195,12 @@ pub fn tcp(backends: &[Backend], affinity: Option<Duration>) -> Target {
         backends: backends.iter().copied().collect(),
         affinity,
     }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "who runs the tests should know what was not tested"
+)]
+fn skipped(why: &str) {
+    println!("skipped: {why}");
 }
