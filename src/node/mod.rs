@@ -5,6 +5,4 @@
 
 pub mod observed;
 pub mod plan;
-pub mod qos;
 pub mod spec;
-pub mod status;

@@ -1,0 +1,190 @@
+//! The generic registry: one code path per verb for every kind, between any front and the store.
+//!
+//! [`Registry::call`] authorizes, then serves: fronts only authenticate, and decode and encode what goes over a wire.
+//! Writes run defaults, admission and validation in upstream's order and are serialized once; reads hand out stored
+//! bytes. The registry is the only user of the store.
+
+pub mod body;
+mod change;
+pub mod convert;
+mod create;
+mod delete;
+pub mod document;
+pub mod finding;
+pub mod identity;
+mod list;
+pub mod metadata;
+mod options;
+pub mod place;
+mod selection;
+pub mod testing;
+mod watch;
+mod write;
+
+use super::{
+    authorize::{self, Attributes, Decision},
+    subresource::{View, view},
+};
+use crate::{
+    api::{
+        ApiError,
+        call::{Body, Call, Document, Options, Reply, User, Verb},
+        name::Gvr,
+    },
+    kinds::{self, Kind},
+    store::{Entry, Store},
+};
+use std::sync::{Arc, RwLock};
+
+/// What a registry is made of.
+pub struct RegistryConfig {
+    /// Opened with [`document::annotate`].
+    pub store: Store,
+}
+
+/// The API behind every front. Shared as an `Arc`.
+pub struct Registry {
+    pub(super) store: Store,
+    access: RwLock<authorize::Index>,
+}
+
+impl Registry {
+    /// Reads what it keeps indexes of; blocks for as long as that takes.
+    #[must_use]
+    pub fn new(config: RegistryConfig) -> Arc<Registry> {
+        let registry = Registry {
+            store: config.store,
+            access: RwLock::default(),
+        };
+        registry.observe_all();
+        Arc::new(registry)
+    }
+
+    /// Serves one request of an authenticated user, after asking whether the user may.
+    /// `log`, `exec`, `attach`, `portforward` and `proxy` are not served here.
+    pub async fn call(&self, user: &User, call: Call) -> Result<Reply, ApiError> {
+        let mut request = Request::new(self, user, call)?;
+        let body = std::mem::take(&mut request.body);
+        self.authorize(user, &request.attributes())?;
+        let mut reply = match (request.verb, request.subresource.is_some()) {
+            (Verb::Get, _) => list::get(&request).await,
+            (Verb::List, false) => list::list(&request).await,
+            (Verb::Watch, false) => watch::watch(&request).await,
+            (Verb::Create, false) => create::create(&mut request, document(body)?).await,
+            (Verb::Update, _) => change::update(&mut request, document(body)?).await,
+            (Verb::Patch, _) => change::patch(&mut request, body).await,
+            (Verb::Delete, false) => delete::delete(&mut request).await,
+            (Verb::DeleteCollection, false) => delete::delete_collection(&mut request).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }?;
+        reply.warnings.append(&mut request.warnings);
+        Ok(reply)
+    }
+
+    /// Whether the user may; the error is what the client shall see.
+    pub fn authorize(&self, user: &User, wanted: &Attributes<'_>) -> Result<(), ApiError> {
+        match self.decide(user, wanted) {
+            Decision::Allowed(_) => Ok(()),
+            Decision::Refused(reason) => Err(authorize::refusal(user, wanted, &reason)),
+        }
+    }
+
+    fn decide(&self, user: &User, wanted: &Attributes<'_>) -> Decision {
+        let access = self.access.read().expect("no panic while locked");
+        access.decide(user, wanted)
+    }
+}
+
+fn document(body: Body) -> Result<Document, ApiError> {
+    match body {
+        Body::Document(document) => Ok(document),
+        _ => Err(ApiError::bad_request("the request has no body")),
+    }
+}
+
+/// A request whose target was found.
+pub(super) struct Request<'a> {
+    pub registry: &'a Registry,
+    pub user: &'a User,
+    pub verb: Verb,
+    pub kind: &'static Kind,
+    pub resource: Gvr,
+    /// Empty for cluster scope, and for all namespaces.
+    pub namespace: String,
+    /// Empty for collections.
+    pub name: String,
+    pub subresource: Option<String>,
+    pub body: Body,
+    pub options: Options,
+    /// Texts for `Warning` headers, collected on the way.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Request<'a> {
+    fn new(registry: &'a Registry, user: &'a User, call: Call) -> Result<Request<'a>, ApiError> {
+        let Gvr {
+            group,
+            version,
+            resource,
+        } = &call.resource;
+        let kind = kinds::find(group, version, resource).ok_or_else(ApiError::no_such_resource)?;
+        if let Some(subresource) = &call.subresource {
+            if !kind.subresources.contains(&subresource.as_str()) {
+                return Err(ApiError::no_such_resource());
+            }
+        } else if !kind.verbs.contains(&call.verb.as_str()) {
+            return Err(ApiError::method_not_allowed());
+        }
+        let namespace = call.namespace.filter(|_| kind.is_namespaced());
+        Ok(Request {
+            registry,
+            user,
+            verb: call.verb,
+            kind,
+            resource: call.resource,
+            namespace: namespace.unwrap_or_default(),
+            name: call.name.unwrap_or_default(),
+            subresource: call.subresource,
+            body: call.body,
+            options: call.options,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn attributes(&self) -> Attributes<'_> {
+        let is_namespace = self.kind.storage == "namespaces";
+        Attributes {
+            verb: self.verb.as_str(),
+            group: &self.resource.group,
+            version: &self.resource.version,
+            resource: &self.resource.resource,
+            subresource: self.subresource.as_deref().unwrap_or_default(),
+            // A namespace lies in itself, so that roles inside can speak about it.
+            namespace: if is_namespace {
+                &self.name
+            } else {
+                &self.namespace
+            },
+            name: &self.name,
+            path: None,
+        }
+    }
+
+    /// The part of the object that a subresource shows.
+    fn view(&self) -> Option<&'static View> {
+        self.subresource.as_deref().and_then(view)
+    }
+
+    pub fn key(&self) -> String {
+        place::key(self.kind, &self.namespace, &self.name)
+    }
+
+    pub fn not_found(&self) -> ApiError {
+        ApiError::not_found(&self.resource, &self.name)
+    }
+
+    fn entry(&self) -> Result<Entry, ApiError> {
+        let entry = self.registry.store.get(&self.key());
+        entry.ok_or_else(|| self.not_found())
+    }
+}

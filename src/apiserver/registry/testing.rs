@@ -1,0 +1,17 @@
+//! A real registry over a store in memory, for tests of everything that talks to one.
+
+use super::{Registry, RegistryConfig, document};
+use crate::store::{Options, Store};
+use std::sync::Arc;
+
+/// Empty, or nearly so: bootstrap objects are not made.
+#[must_use]
+pub fn registry() -> Arc<Registry> {
+    let store = Store::open(Options {
+        annotate: document::annotate,
+        ..Options::default()
+    });
+    Registry::new(RegistryConfig {
+        store: store.expect("a store in memory opens"),
+    })
+}

@@ -1,0 +1,125 @@
+//! The way into the store, and what the server itself learns from each write.
+
+use super::{
+    Registry, convert,
+    document::{Index, Template, storage_kind},
+    place,
+};
+use crate::{
+    api::ApiError,
+    kinds::Kind,
+    store::{Durability, Expect, Note, Write, WriteError, Written},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+const ROLES: &str = "roles.rbac.authorization.k8s.io";
+const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
+const BINDINGS: &str = "rolebindings.rbac.authorization.k8s.io";
+const CLUSTER_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
+
+/// Kinds whose objects the server keeps an index of.
+const OBSERVED: &[&str] = &[ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS];
+
+/// What a write met.
+#[derive(Debug)]
+pub(in crate::apiserver) enum Refusal {
+    /// Somebody else wrote in between; look again.
+    Raced,
+    Failed(ApiError),
+}
+
+impl From<WriteError> for Refusal {
+    fn from(error: WriteError) -> Refusal {
+        match error {
+            WriteError::Unavailable(why) => Refusal::Failed(ApiError::internal(why)),
+            _ => Refusal::Raced,
+        }
+    }
+}
+
+impl Registry {
+    /// Writes a whole object of `kind`, in its stored version.
+    pub(in crate::apiserver) async fn put(
+        &self,
+        kind: &Kind,
+        key: &str,
+        expect: Expect,
+        document: &Value,
+    ) -> Result<Written, Refusal> {
+        let stored = storage_kind(kind.storage).unwrap_or(kind);
+        let (template, index) = if convert::is_view(kind) {
+            let mut converted = document.clone();
+            convert::to_stored(&mut converted, kind, stored);
+            encode(&converted, stored)
+        } else {
+            encode(document, stored)
+        };
+        let durability = match kind.storage {
+            // A heartbeat need not wake the disk.
+            "leases.coordination.k8s.io" => Durability::Lazy,
+            _ => Durability::Durable,
+        };
+        let written = self.store.write(Write {
+            key: key.into(),
+            expect,
+            encode: Some(Box::new(move |revision| {
+                (template.stamped(revision), Arc::new(index) as Note)
+            })),
+            durability,
+        });
+        let written = written.await?;
+        self.observe(kind.storage, key);
+        Ok(written)
+    }
+
+    /// Removes an object that was last written at `modified`.
+    pub(in crate::apiserver) async fn remove(
+        &self,
+        kind: &Kind,
+        key: &str,
+        modified: u64,
+    ) -> Result<Written, Refusal> {
+        let written = self.store.write(Write {
+            key: key.into(),
+            expect: Expect::Modified(modified),
+            encode: None,
+            durability: Durability::Durable,
+        });
+        let written = written.await?;
+        self.observe(kind.storage, key);
+        Ok(written)
+    }
+
+    /// Brings the server's own indexes up to date with a key. Reads the newest state under the index's lock, so that
+    /// the order in which concurrent writers come here does not matter.
+    fn observe(&self, storage: &str, key: &str) {
+        if !OBSERVED.contains(&storage) {
+            return;
+        }
+        let mut access = self.access.write().expect("no panic while locked");
+        let entry = self.store.get(key);
+        let document: Option<Value> =
+            entry.and_then(|entry| serde_json::from_slice(&entry.bytes).ok());
+        let (namespace, name) = place::parts(key);
+        match storage {
+            ROLES | CLUSTER_ROLES => access.set_role(namespace, name, document.as_ref()),
+            _ => access.set_binding(namespace, name, document.as_ref()),
+        }
+    }
+
+    pub(super) fn observe_all(&self) {
+        let snapshot = self.store.snapshot();
+        for storage in OBSERVED {
+            for entry in snapshot.range(&format!("/{storage}/"), None) {
+                self.observe(storage, &entry.key);
+            }
+        }
+    }
+}
+
+fn encode(document: &Value, stored: &Kind) -> (Template, Index) {
+    let template = Template::new(document);
+    let index = Index::of(document, stored, template.revision_at());
+    (template, index)
+}

@@ -1,0 +1,7 @@
+//! The real API server in process, over a store in memory.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod server;
+mod verbs;
+mod watches;
