@@ -1,0 +1,448 @@
+//! Control groups behind one interface: unified (v2), or legacy and hybrid (v1), detected once.
+//!
+//! Paths are absolute within the hierarchy (`/kubik-x/pod<uid>`), never on the file system. Everything is safe to
+//! repeat. Limits of containers are libcontainer's work; this module makes pods' groups, joins, kills, reads, removes.
+
+use crate::runtime::model::{Resources, Usage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long [`Cgroups::kill_all`] goes on before it reports what is left.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cgroups {
+    /// The mount point.
+    Unified(PathBuf),
+    /// Controllers (or `name=…`) and mount points. In hybrid mode the controllers are here too.
+    Legacy(Vec<(String, PathBuf)>),
+}
+
+/// The host's. Read once: it does not change while the system runs.
+pub fn host() -> &'static Cgroups {
+    static HOST: OnceLock<Cgroups> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        from_mountinfo(&mounts)
+    })
+}
+
+/// Legacy as soon as the memory controller is mounted the old way; unified otherwise.
+fn from_mountinfo(text: &str) -> Cgroups {
+    let mut unified = None;
+    let mut legacy: Vec<(String, PathBuf)> = Vec::new();
+    for line in text.lines() {
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
+        let point = left.split(' ').nth(4).unwrap_or_default();
+        let mut right = right.split(' ');
+        match right.next() {
+            Some("cgroup2") => {
+                unified.get_or_insert_with(|| PathBuf::from(point));
+            }
+            Some("cgroup") => {
+                let options = right.nth(1).unwrap_or_default();
+                let known = options.split(',').filter(|option| {
+                    option.starts_with("name=") || LEGACY_CONTROLLERS.contains(option)
+                });
+                let names: Vec<&str> = known.collect();
+                if legacy.iter().all(|(_, other)| other != Path::new(point)) {
+                    legacy.extend(names.iter().map(|name| ((*name).to_owned(), point.into())));
+                }
+            }
+            _ => {}
+        }
+    }
+    if legacy.iter().any(|(name, _)| name == "memory") {
+        Cgroups::Legacy(legacy)
+    } else {
+        Cgroups::Unified(unified.unwrap_or_else(|| "/sys/fs/cgroup".into()))
+    }
+}
+
+const LEGACY_CONTROLLERS: &[&str] = &[
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "rdma",
+    "misc",
+];
+
+impl Cgroups {
+    #[must_use]
+    pub fn is_unified(&self) -> bool {
+        matches!(self, Cgroups::Unified(_))
+    }
+
+    /// The directory of a group for one legacy controller, or the only one.
+    fn dir(&self, controller: &str, path: &str) -> Option<PathBuf> {
+        let path = path.trim_start_matches('/');
+        match self {
+            Cgroups::Unified(root) => Some(root.join(path)),
+            Cgroups::Legacy(mounts) => {
+                let mount = mounts.iter().find(|(name, _)| name == controller)?;
+                Some(mount.1.join(path))
+            }
+        }
+    }
+
+    /// Every directory a group has, each once.
+    fn dirs(&self, path: &str) -> Vec<PathBuf> {
+        let path = path.trim_start_matches('/');
+        match self {
+            Cgroups::Unified(root) => vec![root.join(path)],
+            Cgroups::Legacy(mounts) => {
+                let mut dirs: Vec<PathBuf> = mounts.iter().map(|(_, m)| m.join(path)).collect();
+                dirs.dedup();
+                dirs
+            }
+        }
+    }
+
+    /// Makes a group with its ancestors and sets its limits.
+    pub fn ensure(&self, path: &str, limits: &Resources) -> io::Result<()> {
+        match self {
+            Cgroups::Unified(root) => {
+                let mut dir = root.clone();
+                for part in path.split('/').filter(|part| !part.is_empty()) {
+                    delegate(&dir);
+                    dir.push(part);
+                    ensure_dir(&dir)?;
+                }
+                // For the containers below.
+                delegate(&dir);
+            }
+            Cgroups::Legacy(_) => {
+                for controller in ["cpu", "memory", "pids"] {
+                    if let Some(dir) = self.dir(controller, path) {
+                        fs::create_dir_all(dir)?;
+                    }
+                }
+            }
+        }
+        self.limit(path, limits)
+    }
+
+    /// Sets limits; zero leaves alone.
+    pub fn limit(&self, path: &str, limits: &Resources) -> io::Result<()> {
+        for (controller, file, value) in settings(self.is_unified(), limits) {
+            if let Some(dir) = self.dir(controller, path) {
+                fs::write(dir.join(file), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a process into a group, where the group exists.
+    pub fn join(&self, path: &str, pid: i32) -> io::Result<()> {
+        for dir in self.dirs(path) {
+            match fs::write(dir.join("cgroup.procs"), pid.to_string()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The processes of a group and of all groups below.
+    #[must_use]
+    pub fn processes(&self, path: &str) -> Vec<i32> {
+        let mut pids = Vec::new();
+        let mut dirs = self.dirs(path);
+        while let Some(dir) = dirs.pop() {
+            let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            // Zero stands for a process of another PID namespace, which cannot be signalled from here.
+            pids.extend(
+                text.lines()
+                    .filter_map(|l| l.parse::<i32>().ok())
+                    .filter(|p| *p > 0),
+            );
+            dirs.extend(children(&dir));
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// SIGKILLs every process of a group and of those below until none is left. Blocks.
+    pub fn kill_all(&self, path: &str) -> io::Result<()> {
+        let started = Instant::now();
+        let mut pause = Duration::from_micros(200);
+        loop {
+            // cgroup.kill exists since Linux 5.14 and leaves no race with forks.
+            let killed_at_once = match self {
+                Cgroups::Unified(root) => fs::write(
+                    root.join(path.trim_start_matches('/')).join("cgroup.kill"),
+                    "1",
+                )
+                .is_ok(),
+                Cgroups::Legacy(_) => false,
+            };
+            let left = self.processes(path);
+            if left.is_empty() {
+                return Ok(());
+            }
+            if !killed_at_once {
+                for pid in &left {
+                    let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                }
+            }
+            if started.elapsed() > KILL_DEADLINE {
+                let text = format!("processes {left:?} of cgroup {path} do not end");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Removes a group and all below. Succeeds when there is none; its processes must have ended.
+    pub fn remove(&self, path: &str) -> io::Result<()> {
+        let mut result = Ok(());
+        for dir in self.dirs(path) {
+            if let Err(error) = remove_tree(&dir) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// How often the kernel killed a process of this group for want of memory.
+    #[must_use]
+    pub fn oom_kills(&self, path: &str) -> u64 {
+        let file = if self.is_unified() {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        self.read("memory", path, file)
+            .and_then(|text| field(&text, "oom_kill"))
+            .unwrap_or(0)
+    }
+
+    /// One kill for want of memory ends the whole group, as Kubernetes wants it on v2. No effect on v1.
+    pub fn oom_as_group(&self, path: &str) {
+        if let Cgroups::Unified(root) = self {
+            let _ = fs::write(
+                root.join(path.trim_start_matches('/'))
+                    .join("memory.oom.group"),
+                "1",
+            );
+        }
+    }
+
+    /// `None` when the group does not exist.
+    #[must_use]
+    pub fn usage(&self, path: &str) -> Option<Usage> {
+        if self.is_unified() {
+            let cpu = field(&self.read("cpu", path, "cpu.stat")?, "usage_usec")?;
+            let memory = self.number("memory", path, "memory.current")?;
+            let stat = self.read("memory", path, "memory.stat")?;
+            Some(usage(cpu * 1000, memory, field(&stat, "inactive_file")))
+        } else {
+            let cpu = self.number("cpuacct", path, "cpuacct.usage").unwrap_or(0);
+            let memory = self.number("memory", path, "memory.usage_in_bytes")?;
+            let stat = self.read("memory", path, "memory.stat")?;
+            Some(usage(cpu, memory, field(&stat, "total_inactive_file")))
+        }
+    }
+
+    fn read(&self, controller: &str, path: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.dir(controller, path)?.join(file)).ok()
+    }
+
+    fn number(&self, controller: &str, path: &str, file: &str) -> Option<u64> {
+        self.read(controller, path, file)?.trim().parse().ok()
+    }
+}
+
+fn usage(cpu_nanos: u64, memory_bytes: u64, inactive_file: Option<u64>) -> Usage {
+    Usage {
+        cpu_nanos,
+        memory_bytes,
+        working_set_bytes: memory_bytes.saturating_sub(inactive_file.unwrap_or(0)),
+    }
+}
+
+/// The value of a `name value` line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let value = |line: &str| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    };
+    text.lines().find_map(value)
+}
+
+/// Controller, file and value of every limit that is set.
+fn settings(unified: bool, limits: &Resources) -> Vec<(&'static str, &'static str, String)> {
+    let mut settings = Vec::new();
+    let period = match limits.cpu_period_us {
+        0 => 100_000,
+        period => period,
+    };
+    if limits.cpu_shares > 0 {
+        settings.push(if unified {
+            ("cpu", "cpu.weight", weight(limits.cpu_shares).to_string())
+        } else {
+            ("cpu", "cpu.shares", limits.cpu_shares.to_string())
+        });
+    }
+    if limits.cpu_quota_us > 0 {
+        let quota = limits.cpu_quota_us;
+        if unified {
+            settings.push(("cpu", "cpu.max", format!("{quota} {period}")));
+        } else {
+            settings.push(("cpu", "cpu.cfs_period_us", period.to_string()));
+            settings.push(("cpu", "cpu.cfs_quota_us", quota.to_string()));
+        }
+    }
+    if limits.memory_limit_bytes > 0 {
+        let file = if unified {
+            "memory.max"
+        } else {
+            "memory.limit_in_bytes"
+        };
+        settings.push(("memory", file, limits.memory_limit_bytes.to_string()));
+    }
+    if limits.pids_limit > 0 {
+        settings.push(("pids", "pids.max", limits.pids_limit.to_string()));
+    }
+    settings
+}
+
+/// The kubelet's mapping of v1 shares (2 to 262144) onto v2 weights (1 to 10000) for pods.
+#[must_use]
+pub fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}
+
+/// Hands the controllers down. Each on its own: one that is missing must not cost the others.
+fn delegate(dir: &Path) {
+    let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
+    for controller in ["cpu", "memory", "pids", "io", "cpuset", "hugetlb"] {
+        if !enabled.split_whitespace().any(|other| other == controller) {
+            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+}
+
+fn ensure_dir(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let folders = entries
+        .filter_map(Result::ok)
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for child in children(dir) {
+        remove_tree(&child)?;
+    }
+    let started = Instant::now();
+    loop {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // A process that has just ended is counted for another moment.
+            Err(error)
+                if error.raw_os_error() == Some(nix::errno::Errno::EBUSY as i32)
+                    && started.elapsed() < Duration::from_millis(500) =>
+            {
+                thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_recognized() {
+        let v2 = "25 1 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(
+            from_mountinfo(v2),
+            Cgroups::Unified("/sys/fs/cgroup".into())
+        );
+        let hybrid = "30 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            31 1 0:2 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+            32 1 0:3 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+            33 1 0:4 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let Cgroups::Legacy(mounts) = from_mountinfo(hybrid) else {
+            panic!("hybrid keeps its controllers in v1");
+        };
+        let names: Vec<&str> = mounts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["memory", "cpu", "cpuacct", "name=systemd"]);
+    }
+
+    #[test]
+    fn limits_become_settings() {
+        let limits = Resources {
+            cpu_shares: 256,
+            cpu_quota_us: 50_000,
+            memory_limit_bytes: 64 << 20,
+            ..Resources::default()
+        };
+        let text = |unified| -> Vec<String> {
+            settings(unified, &limits)
+                .into_iter()
+                .map(|(_, file, value)| format!("{file}={value}"))
+                .collect()
+        };
+        assert_eq!(
+            text(true),
+            [
+                "cpu.weight=10",
+                "cpu.max=50000 100000",
+                "memory.max=67108864"
+            ]
+        );
+        assert_eq!(
+            text(false),
+            [
+                "cpu.shares=256",
+                "cpu.cfs_period_us=100000",
+                "cpu.cfs_quota_us=50000",
+                "memory.limit_in_bytes=67108864"
+            ]
+        );
+        assert!(settings(true, &Resources::default()).is_empty());
+    }
+
+    #[test]
+    fn fields_are_found_by_whole_name() {
+        let text = "oom 3\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!(field(text, "oom_kill"), Some(2));
+        assert_eq!(field(text, "kill"), None);
+    }
+}
