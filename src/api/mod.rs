@@ -3,10 +3,13 @@
 //! Pure: no I/O, no clock, no randomness. Everything here can be tested with a table.
 
 pub mod call;
+pub mod decode;
+pub mod duration;
 pub mod error;
 pub mod label;
 pub mod name;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
