@@ -1,5 +1,6 @@
 //! The values that pass through the `Network` trait.
 
+use super::rules::Protocol;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::{net::Ipv4Addr, path::PathBuf};
@@ -15,13 +16,24 @@ pub enum NetError {
 /// A wish for an `eth0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attach {
-    /// The sandbox' id; the host's link and the lease are named after it.
+    /// The sandbox' id; the lease is named after it.
     pub sandbox: String,
     pub netns: PathBuf,
     /// The node's range, from which the address is taken; its first address is the gateway.
     pub range: Ipv4Net,
     /// The address it had before, if that is to be kept.
     pub address: Option<Ipv4Addr>,
+    /// Ports of the node that lead to the pod.
+    pub host_ports: Vec<HostPort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    /// `None` (or 0.0.0.0): every address of the node.
+    pub host_ip: Option<Ipv4Addr>,
+    pub protocol: Protocol,
+    pub host_port: u16,
+    pub container_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,4 +5,6 @@
 
 pub mod observed;
 pub mod plan;
+pub mod qos;
 pub mod spec;
+pub mod status;

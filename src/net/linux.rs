@@ -1,0 +1,338 @@
+//! The pod network of one cluster on this Linux host: the real [`Network`] and [`PacketRules`].
+//!
+//! Owns the bridge, the leases and the nftables table of the cluster. Whatever it does can be repeated after a crash
+//! half-way; [`destroy`] works from names alone. Kernel work runs on blocking threads.
+
+use super::{
+    Network, PacketRules,
+    install::{self, Installed},
+    lease::{Lease, Leases},
+    links,
+    model::{Attach, Attached, NetError},
+    netlink::{self, Socket},
+    nft,
+    rules::{Backend, Frontend, Place, RuleSet, Target, chains::Surroundings},
+    sysctl,
+};
+use crate::task::Tasks;
+use futures_util::future::BoxFuture;
+use ipnet::Ipv4Net;
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetConfig {
+    /// At most 8 bytes: pods' links are named after it.
+    pub bridge: String,
+    /// All pods of the cluster.
+    pub pod_cidr: Ipv4Net,
+    /// One range per node. The first address of each is the gateway of its pods and stands on the bridge.
+    pub node_ranges: Vec<Ipv4Net>,
+    pub service_cidr: Ipv4Net,
+    /// The nftables table in family `ip`.
+    pub table: String,
+    /// Leases lie here; below the run directory, because links do not survive a reboot either.
+    pub directory: PathBuf,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct LinuxNetwork(Arc<Inner>);
+
+struct Inner {
+    config: NetConfig,
+    bridge: u32,
+    mtu: u32,
+    leases: Mutex<Leases>,
+    rules: Mutex<Rules>,
+}
+
+/// What was asked for, and what of it the kernel has.
+#[derive(Default)]
+struct Rules {
+    services: RuleSet,
+    /// `None`: a table of an earlier daemon stands until the first rules come.
+    installed: Option<Installed>,
+}
+
+impl LinuxNetwork {
+    /// Makes bridge, addresses, routes and rules, or takes over those of an earlier daemon. Blocking.
+    pub fn open(config: NetConfig) -> Result<LinuxNetwork, NetError> {
+        let leases = Leases::open(&config.directory).map_err(|e| failed("read leases", &e))?;
+        let (bridge, mtu) = ensure_bridge(&config).map_err(|e| failed("make the bridge", &e))?;
+        let inner = Inner {
+            config,
+            bridge,
+            mtu,
+            leases: Mutex::new(leases),
+            rules: Mutex::default(),
+        };
+        inner
+            .drop_stale_leases()
+            .map_err(|e| failed("compare leases with links", &e))?;
+        let is_adopted = nft::table_exists(&inner.config.table)
+            .map_err(|e| failed("look for packet rules", &e))?;
+        if !is_adopted {
+            inner.install()?;
+        }
+        Ok(LinuxNetwork(Arc::new(inner)))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, NetError> + Send + 'static,
+    ) -> Result<T, NetError> {
+        let inner = Arc::clone(&self.0);
+        let done = Tasks::blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|error| Err(NetError::Failed(error.to_string())))
+    }
+}
+
+impl Network for LinuxNetwork {
+    fn attach(&self, request: Attach) -> BoxFuture<'_, Result<Attached, NetError>> {
+        Box::pin(self.blocking(move |inner| inner.attach(&request)))
+    }
+
+    fn detach<'a>(&'a self, sandbox: &'a str) -> BoxFuture<'a, Result<(), NetError>> {
+        let sandbox = sandbox.to_owned();
+        Box::pin(self.blocking(move |inner| inner.detach(&sandbox)))
+    }
+
+    fn attached(&self) -> BoxFuture<'_, Result<Vec<Attached>, NetError>> {
+        Box::pin(self.blocking(|inner| {
+            let leases = inner.leases();
+            Ok(leases.iter().map(|lease| lease.attached.clone()).collect())
+        }))
+    }
+}
+
+impl PacketRules for LinuxNetwork {
+    fn apply(&self, rules: RuleSet) -> BoxFuture<'_, Result<(), NetError>> {
+        Box::pin(self.blocking(move |inner| {
+            inner.rules().services = rules;
+            inner.install()
+        }))
+    }
+}
+
+impl Inner {
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().expect("no panic while locked")
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().expect("no panic while locked")
+    }
+
+    fn attach(&self, request: &Attach) -> Result<Attached, NetError> {
+        let lease = self.lease(request)?;
+        self.connect(request, &lease.attached)
+            .map_err(|e| failed(&format!("connect sandbox {}", request.sandbox), &e))?;
+        if !lease.host_ports.is_empty() {
+            self.update_host_ports()?;
+        }
+        Ok(lease.attached)
+    }
+
+    fn lease(&self, request: &Attach) -> Result<Lease, NetError> {
+        let mut leases = self.leases();
+        let address = match leases.get(&request.sandbox) {
+            Some(lease) => lease.attached.address,
+            None => leases.choose(request.range, request.address)?,
+        };
+        let lease = Lease {
+            attached: Attached {
+                sandbox: request.sandbox.clone(),
+                address,
+                host_link: host_link(&self.config.bridge, address),
+            },
+            range: request.range,
+            host_ports: request.host_ports.clone(),
+        };
+        // On disk before the link is made: what is found later by name has an owner.
+        leases
+            .put(lease.clone())
+            .map_err(|e| failed("write lease", &e))?;
+        Ok(lease)
+    }
+
+    fn connect(&self, request: &Attach, attached: &Attached) -> io::Result<()> {
+        let socket = Socket::open(netlink::ROUTE)?;
+        let inside = Socket::open_in(&request.netns, netlink::ROUTE)?;
+        if !links::has_pod_link(&inside)? {
+            // A link of this name belongs to a namespace that is going away, or to a crash half-way.
+            links::delete(&socket, &attached.host_link)?;
+            let name = &attached.host_link;
+            links::add_pair(&socket, self.bridge, name, &request.netns, self.mtu)?;
+        }
+        links::equip_pod(&inside, attached.address, gateway(request.range))?;
+        let all = links::list(&socket)?;
+        let port = links::named(&all, &attached.host_link).ok_or(io::ErrorKind::NotFound)?;
+        links::set_hairpin(&socket, port.index)
+    }
+
+    fn detach(&self, sandbox: &str) -> Result<(), NetError> {
+        let Some(lease) = self.leases().get(sandbox).cloned() else {
+            return Ok(());
+        };
+        let delete = || links::delete(&Socket::open(netlink::ROUTE)?, &lease.attached.host_link);
+        delete().map_err(|e| failed(&format!("delete link of sandbox {sandbox}"), &e))?;
+        // The address is free only when nothing answers for it any more.
+        self.leases()
+            .remove(sandbox)
+            .map_err(|e| failed("remove lease", &e))?;
+        if !lease.host_ports.is_empty() {
+            self.update_host_ports()?;
+        }
+        Ok(())
+    }
+
+    /// Links die with the host or with the pod's namespace; their leases must not hold addresses for ever.
+    fn drop_stale_leases(&self) -> io::Result<()> {
+        let links = links::list(&Socket::open(netlink::ROUTE)?)?;
+        let mut leases = self.leases();
+        let stale: Vec<String> = leases
+            .iter()
+            .filter(|lease| links::named(&links, &lease.attached.host_link).is_none())
+            .map(|lease| lease.attached.sandbox.clone())
+            .collect();
+        stale.iter().try_for_each(|sandbox| leases.remove(sandbox))
+    }
+
+    /// Rules of an earlier daemon are left alone until the first rules for Services come, which bring these along.
+    fn update_host_ports(&self) -> Result<(), NetError> {
+        if self.rules().installed.is_none() {
+            return Ok(());
+        }
+        self.install()
+    }
+
+    fn install(&self) -> Result<(), NetError> {
+        let mut rules = self.rules();
+        let mut wanted = rules.services.clone();
+        for (frontend, target) in host_ports(self.leases().iter()) {
+            wanted.frontends.entry(frontend).or_insert(target);
+        }
+        let around = Surroundings {
+            bridge: &self.config.bridge,
+            pod_range: self.config.pod_cidr,
+            service_range: self.config.service_cidr,
+        };
+        let before = rules.installed.take();
+        let installed = install::install(&self.config.table, &around, wanted, before.as_ref());
+        rules.installed = Some(installed.map_err(|e| failed("install packet rules", &e))?);
+        Ok(())
+    }
+}
+
+/// Removes everything that bears the cluster's names: links, rules, leases; and puts the sysctls back. Goes on past
+/// failures and reports the first. Blocking.
+pub fn destroy(config: &NetConfig) -> Result<(), NetError> {
+    let outcomes = [
+        nft::delete_table(&config.table).map_err(|e| failed("delete packet rules", &e)),
+        delete_links(config).map_err(|e| failed("delete links", &e)),
+        match std::fs::remove_dir_all(&config.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove leases", &error))
+            }
+            _ => Ok(()),
+        },
+    ];
+    outcomes.into_iter().collect()
+}
+
+fn delete_links(config: &NetConfig) -> io::Result<()> {
+    let socket = Socket::open(netlink::ROUTE)?;
+    let links = links::list(&socket)?;
+    let bridge = links::named(&links, &config.bridge);
+    let prefix = format!("{}-", config.bridge);
+    let mut outcome = Ok(());
+    for link in &links {
+        if link.name.starts_with(&prefix) {
+            outcome = outcome.and(links::delete(&socket, &link.name));
+        }
+    }
+    if let Some(bridge) = bridge {
+        let others = links.iter().filter(|link| link.index != bridge.index);
+        let restored = sysctl::restore(&bridge.alias, others.map(|link| link.alias.as_str()));
+        outcome = outcome.and(restored);
+        outcome = outcome.and(links::delete(&socket, &bridge.name));
+    }
+    outcome
+}
+
+fn ensure_bridge(config: &NetConfig) -> io::Result<(u32, u32)> {
+    let socket = Socket::open(netlink::ROUTE)?;
+    let mtu = links::way_out_mtu(&socket)?;
+    let mut all = links::list(&socket)?;
+    if links::named(&all, &config.bridge).is_none() {
+        links::add_bridge(&socket, &config.bridge, mtu)?;
+        all = links::list(&socket)?;
+    }
+    let bridge = links::named(&all, &config.bridge).ok_or(io::ErrorKind::NotFound)?;
+    if bridge.alias.is_empty() {
+        let alias = sysctl::alias(all.iter().map(|link| link.alias.as_str()));
+        links::set_alias(&socket, bridge.index, &alias)?;
+    }
+    sysctl::set(&config.bridge)?;
+    let gateways: Vec<(Ipv4Addr, u8)> = config
+        .node_ranges
+        .iter()
+        .map(|range| (gateway(*range), range.prefix_len()))
+        .collect();
+    links::equip_bridge(&socket, bridge.index, &gateways, config.service_cidr)?;
+    Ok((bridge.index, bridge.mtu))
+}
+
+/// The node's own address and the host's others. Of two nodes that want the same port of the host, the one with the
+/// lower address has the host's other addresses.
+fn host_ports<'a>(
+    leases: impl Iterator<Item = &'a Lease>,
+) -> impl Iterator<Item = (Frontend, Target)> {
+    let mut leases: Vec<&Lease> = leases.collect();
+    leases.sort_by_key(|lease| lease.range);
+    let mut found = std::collections::BTreeMap::new();
+    for lease in leases {
+        for port in &lease.host_ports {
+            let any = port.host_ip.is_none_or(|ip| ip.is_unspecified());
+            let places = match port.host_ip {
+                Some(ip) if !any => vec![Place::Address(ip)],
+                _ => vec![Place::Address(gateway(lease.range)), Place::Host],
+            };
+            for place in places {
+                let frontend = Frontend {
+                    place,
+                    protocol: port.protocol,
+                    port: port.host_port,
+                };
+                found.entry(frontend).or_insert_with(|| Target::Backends {
+                    backends: [Backend {
+                        address: lease.attached.address,
+                        port: port.container_port,
+                    }]
+                    .into(),
+                    affinity: None,
+                });
+            }
+        }
+    }
+    found.into_iter()
+}
+
+fn gateway(range: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(range.network()) + 1)
+}
+
+/// Unique while the lease is, and at most 15 bytes: `kubik0-f40002`.
+fn host_link(bridge: &str, address: Ipv4Addr) -> String {
+    let [_, b, c, d] = address.octets();
+    format!("{bridge}-{b:02x}{c:02x}{d:02x}")
+}
+
+fn failed(what: &str, error: &io::Error) -> NetError {
+    NetError::Failed(format!("{what}: {error}"))
+}

@@ -1,0 +1,327 @@
+//! A rule set as set elements (pure). Chains are constant; what changes are elements, so that one endpoint more or
+//! less is a handful of bytes to the kernel, whatever else is installed.
+
+use super::{Backend, Frontend, Place, RuleSet, Target, chains::Chain};
+use crate::net::nft::{Field, Holds, Value, Verdict};
+use ipnet::Ipv4Net;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Not `reject`: nft could not read its own listing again.
+pub const REJECT: &str = "refuse";
+
+/// Frontends at one address have it in their keys, those of the whole host do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    Address,
+    Host,
+}
+
+impl Scope {
+    /// Put before the names of sets and chains.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Scope::Address => "",
+            Scope::Host => "node-",
+        }
+    }
+
+    fn fields(self) -> &'static [Field] {
+        match self {
+            Scope::Address => &[Field::Address, Field::Protocol, Field::Port],
+            Scope::Host => &[Field::Protocol, Field::Port],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Set {
+    /// Frontend → the chain that chooses a backend.
+    Services(Scope),
+    /// Frontend → reject or drop.
+    Closed(Scope),
+    /// Frontend and a number below the count of backends → backend.
+    Backends(Scope),
+    /// Frontend and a number below the count of backends → the chain of a slot.
+    Slots(Scope),
+    /// Frontend → the backend that has this slot.
+    Slot(Scope, u16),
+    /// Client and frontend, for clients that stay with the backend in this slot.
+    Clients(Scope, u16),
+    /// Service addresses of which at least one port is served.
+    ServiceAddresses,
+    /// Backends reaching themselves through a Service: their own address twice.
+    Hairpin,
+}
+
+impl Set {
+    pub const CONSTANT: [Set; 10] = [
+        Set::Services(Scope::Address),
+        Set::Services(Scope::Host),
+        Set::Closed(Scope::Address),
+        Set::Closed(Scope::Host),
+        Set::Backends(Scope::Address),
+        Set::Backends(Scope::Host),
+        Set::Slots(Scope::Address),
+        Set::Slots(Scope::Host),
+        Set::ServiceAddresses,
+        Set::Hairpin,
+    ];
+
+    pub fn name(self) -> String {
+        match self {
+            Set::Services(scope) => format!("{}services", scope.prefix()),
+            Set::Closed(scope) => format!("{}closed", scope.prefix()),
+            Set::Backends(scope) => format!("{}backends", scope.prefix()),
+            Set::Slots(scope) => format!("{}slots", scope.prefix()),
+            Set::Slot(scope, slot) => format!("{}slot-{slot}", scope.prefix()),
+            Set::Clients(scope, slot) => format!("{}clients-{slot}", scope.prefix()),
+            Set::ServiceAddresses => "service-addresses".to_owned(),
+            Set::Hairpin => "hairpin".to_owned(),
+        }
+    }
+
+    pub fn layout(self) -> (Vec<Field>, Holds) {
+        const BACKEND: Holds = Holds::Values(&[Field::Address, Field::Port]);
+        match self {
+            Set::Services(scope) | Set::Closed(scope) => (scope.fields().to_vec(), Holds::Verdicts),
+            Set::Backends(scope) => ([scope.fields(), &[Field::Number]].concat(), BACKEND),
+            Set::Slots(scope) => ([scope.fields(), &[Field::Number]].concat(), Holds::Verdicts),
+            Set::Slot(scope, _) => (scope.fields().to_vec(), BACKEND),
+            Set::Clients(scope, _) => (
+                [&[Field::Address], scope.fields()].concat(),
+                Holds::Remembered,
+            ),
+            Set::ServiceAddresses => (vec![Field::Address], Holds::Keys),
+            Set::Hairpin => (vec![Field::Address, Field::Address], Holds::Keys),
+        }
+    }
+}
+
+/// Which slot a backend of a frontend with affinity has: constant as long as it is there.
+pub type Slots = BTreeMap<Frontend, BTreeMap<Backend, u16>>;
+
+/// What the kernel should hold besides the constant chains.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Elements {
+    pub chains: BTreeSet<Chain>,
+    pub sets: BTreeMap<Set, BTreeMap<Vec<u8>, Value>>,
+    pub slots: Slots,
+}
+
+/// `before` keeps clients with their backends: a slot is not given away while its old owner may be remembered.
+pub fn elements(rules: &RuleSet, service_range: Ipv4Net, before: &Slots) -> Elements {
+    let mut all = Elements::default();
+    for (frontend, target) in &rules.frontends {
+        if let Place::Address(address) = frontend.place
+            && service_range.contains(&address)
+        {
+            all.put(
+                Set::ServiceAddresses,
+                address.octets().to_vec(),
+                Value::Nothing,
+            );
+        }
+        let scope = frontend.scope();
+        let closed = Set::Closed(scope);
+        match target {
+            Target::Drop => all.put(closed, frontend.element(), Value::Verdict(Verdict::Drop)),
+            Target::Reject => {
+                let refuse = Value::Verdict(Verdict::Goto(REJECT.to_owned()));
+                all.put(closed, frontend.element(), refuse);
+            }
+            Target::Backends { backends, affinity } => {
+                for backend in backends {
+                    let address = backend.address.octets();
+                    all.put(Set::Hairpin, [address, address].concat(), Value::Nothing);
+                }
+                match affinity {
+                    None => all.spread(frontend, backends),
+                    Some(time) => all.stick(frontend, backends, *time, before.get(frontend)),
+                }
+            }
+        }
+    }
+    all
+}
+
+impl Elements {
+    fn put(&mut self, set: Set, key: Vec<u8>, value: Value) {
+        self.sets.entry(set).or_default().insert(key, value);
+    }
+
+    fn lead(&mut self, set: Set, key: Vec<u8>, chain: Chain) {
+        let name = chain.name();
+        self.chains.insert(chain);
+        self.put(set, key, Value::Verdict(Verdict::Goto(name)));
+    }
+
+    fn spread(&mut self, frontend: &Frontend, backends: &BTreeSet<Backend>) {
+        let scope = frontend.scope();
+        for (number, backend) in (0u32..).zip(backends) {
+            let key = [frontend.element(), number.to_ne_bytes().to_vec()].concat();
+            self.put(Set::Backends(scope), key, Value::Bytes(backend.element()));
+        }
+        let count = count(backends.len());
+        self.lead(
+            Set::Services(scope),
+            frontend.element(),
+            Chain::Spread { scope, count },
+        );
+    }
+
+    fn stick(
+        &mut self,
+        frontend: &Frontend,
+        backends: &BTreeSet<Backend>,
+        time: Duration,
+        before: Option<&BTreeMap<Backend, u16>>,
+    ) {
+        let scope = frontend.scope();
+        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let slots = slots(backends, before);
+        for (number, (backend, &slot)) in (0u32..).zip(&slots) {
+            let key = [frontend.element(), number.to_ne_bytes().to_vec()].concat();
+            let pick = Chain::Pick {
+                scope,
+                seconds,
+                slot,
+            };
+            self.lead(Set::Slots(scope), key, pick);
+            let backend = Value::Bytes(backend.element());
+            self.put(Set::Slot(scope, slot), frontend.element(), backend);
+        }
+        let sticky = Chain::Sticky {
+            scope,
+            seconds,
+            slots: slots.values().max().map_or(0, |&last| last + 1),
+            count: count(slots.len()),
+        };
+        // The chain jumps to every slot below the highest, also to those this frontend does not use.
+        for slot in 0..slots.values().max().map_or(0, |&last| last + 1) {
+            self.chains.insert(Chain::Pick {
+                scope,
+                seconds,
+                slot,
+            });
+        }
+        self.lead(Set::Services(scope), frontend.element(), sticky);
+        self.slots.insert(*frontend, slots);
+    }
+}
+
+fn count(backends: usize) -> u16 {
+    u16::try_from(backends).unwrap_or(u16::MAX)
+}
+
+fn slots(
+    backends: &BTreeSet<Backend>,
+    before: Option<&BTreeMap<Backend, u16>>,
+) -> BTreeMap<Backend, u16> {
+    let none = BTreeMap::new();
+    let before = before.unwrap_or(&none);
+    let taken: BTreeSet<u16> = before.values().copied().collect();
+    let mut free = (0..u16::MAX).filter(|slot| !taken.contains(slot));
+    let mut slots = BTreeMap::new();
+    for backend in backends {
+        let slot = before.get(backend).copied().or_else(|| free.next());
+        slots.extend(slot.map(|slot| (*backend, slot)));
+    }
+    slots
+}
+
+impl Frontend {
+    pub fn scope(&self) -> Scope {
+        match self.place {
+            Place::Address(_) => Scope::Address,
+            Place::Host => Scope::Host,
+        }
+    }
+
+    /// As the key of a set: every field fills four bytes.
+    pub fn element(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(16);
+        if let Place::Address(address) = self.place {
+            key.extend(address.octets());
+        }
+        key.extend([self.protocol.number(), 0, 0, 0]);
+        key.extend(self.port.to_be_bytes());
+        key.extend([0, 0]);
+        key
+    }
+}
+
+impl Backend {
+    fn element(&self) -> Vec<u8> {
+        let mut value = self.address.octets().to_vec();
+        value.extend(self.port.to_be_bytes());
+        value.extend([0, 0]);
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::rules::Protocol;
+
+    fn backend(last: u8) -> Backend {
+        Backend {
+            address: [10, 244, 0, last].into(),
+            port: 8080,
+        }
+    }
+
+    fn rules(last: &[u8], affinity: Option<u64>) -> RuleSet {
+        let frontend = Frontend {
+            place: Place::Address([10, 96, 0, 1].into()),
+            protocol: Protocol::Tcp,
+            port: 443,
+        };
+        let target = Target::Backends {
+            backends: last.iter().map(|&last| backend(last)).collect(),
+            affinity: affinity.map(Duration::from_secs),
+        };
+        RuleSet {
+            frontends: [(frontend, target)].into(),
+        }
+    }
+
+    fn range() -> Ipv4Net {
+        "10.96.0.0/16".parse().unwrap()
+    }
+
+    #[test]
+    fn a_frontend_leads_to_the_chain_for_its_count() {
+        let all = elements(&rules(&[2, 3], None), range(), &Slots::new());
+        let key = vec![10, 96, 0, 1, 6, 0, 0, 0, 1, 187, 0, 0];
+        let services = &all.sets[&Set::Services(Scope::Address)];
+        let goto = Value::Verdict(Verdict::Goto("spread-2".to_owned()));
+        assert_eq!(services.get(&key), Some(&goto));
+        assert_eq!(all.sets[&Set::Backends(Scope::Address)].len(), 2);
+        assert_eq!(all.sets[&Set::ServiceAddresses].len(), 1);
+    }
+
+    #[test]
+    fn slots_stay_and_are_not_given_away_at_once() {
+        let slots = |last: &[u8], before: &Slots| {
+            elements(&rules(last, Some(60)), range(), before)
+                .slots
+                .clone()
+        };
+        let flat = |slots: &Slots| -> Vec<(u8, u16)> {
+            let pairs = slots.values().flatten();
+            pairs
+                .map(|(backend, slot)| (backend.address.octets()[3], *slot))
+                .collect()
+        };
+        let first = slots(&[2, 3], &Slots::new());
+        assert_eq!(flat(&first), [(2, 0), (3, 1)]);
+        let second = slots(&[3, 4], &first);
+        assert_eq!(flat(&second), [(3, 1), (4, 2)]);
+        let third = slots(&[3, 4, 5], &second);
+        assert_eq!(flat(&third), [(3, 1), (4, 2), (5, 0)]);
+    }
+}

@@ -1,0 +1,73 @@
+//! What packets to Services should meet: frontends and what stands behind them, without a word of Kubernetes.
+//!
+//! [`RuleSet`] is the whole wish; `elements` turns it into set elements (pure), `chains` knows the constant chains
+//! that read them. Installing is `net::install`'s.
+
+pub(super) mod chains;
+pub(super) mod elements;
+
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    Address(Ipv4Addr),
+    /// Every address of this host, loopback included, now and later. An exact address wins over it.
+    Host,
+}
+
+/// What clients connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    pub place: Place,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// Where a connection ends up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One of them, at random; with `affinity` the one that the client's address had before, if it was there within
+    /// that time. Never empty: that is [`Target::Reject`] or [`Target::Drop`].
+    Backends {
+        backends: BTreeSet<Backend>,
+        affinity: Option<Duration>,
+    },
+    Reject,
+    Drop,
+}
+
+/// All rules for Services. Addresses inside the service range that no frontend names are dropped; other ports of
+/// addresses that are named are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    pub frontends: BTreeMap<Frontend, Target>,
+}

@@ -1,0 +1,102 @@
+//! The few sysctls that outlive the bridge: forwarding, and ICMP redirects, which pods must not be sent.
+//!
+//! The old values are written into the alias of the bridge: it lives exactly as long as the change does, survives a
+//! killed daemon, and the clusters on one host see each other's. The last one to go puts the values back.
+
+use std::{fs, io, iter};
+
+const ROOT: &str = "/proc/sys/net/ipv4";
+const ALIAS: &str = "kubik: before";
+
+/// Path and the value we need. `all/send_redirects` is combined with every link's own setting, which stays: switching
+/// it off changes nothing but what our bridge does.
+const SHARED: [(&str, &str); 2] = [("ip_forward", "1"), ("conf/all/send_redirects", "0")];
+
+/// Of the bridge alone, gone with it. 127.0.0.1 must be able to reach pods, for NodePorts.
+const OF_BRIDGE: [(&str, &str); 2] = [("route_localnet", "1"), ("send_redirects", "0")];
+
+/// What the bridge's alias should say, given those of all links: values recorded before, else today's.
+pub fn alias<'a>(mut aliases: impl Iterator<Item = &'a str>) -> String {
+    match aliases.find(|alias| alias.starts_with(ALIAS)) {
+        Some(older) => older.to_owned(),
+        None => describe(read),
+    }
+}
+
+/// To be called when the alias is in place.
+pub fn set(bridge: &str) -> io::Result<()> {
+    let of_bridge = OF_BRIDGE.map(|(name, value)| (format!("conf/{bridge}/{name}"), value));
+    let shared = SHARED.map(|(name, value)| (name.to_owned(), value));
+    for (name, value) in shared.into_iter().chain(of_bridge) {
+        write(&name, value)?;
+    }
+    Ok(())
+}
+
+/// Puts back what `alias` remembers unless another cluster still needs our values.
+pub fn restore<'a>(alias: &str, mut others: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    if others.any(|other| other.starts_with(ALIAS)) {
+        return Ok(());
+    }
+    let mut outcome = Ok(());
+    for (name, value) in recorded(alias) {
+        outcome = outcome.and(write(name, value));
+    }
+    outcome
+}
+
+fn describe(value: impl Fn(&str) -> String) -> String {
+    let values = SHARED.map(|(name, _)| format!("{name}={}", value(name)));
+    iter::once(ALIAS.to_owned())
+        .chain(values)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn recorded(alias: &str) -> impl Iterator<Item = (&'static str, &str)> {
+    let words = alias.strip_prefix(ALIAS).unwrap_or_default();
+    words.split_whitespace().filter_map(|word| {
+        let (name, value) = word.split_once('=')?;
+        let (known, _) = SHARED.iter().find(|(known, _)| *known == name)?;
+        Some((*known, value))
+    })
+}
+
+fn read(name: &str) -> String {
+    let text = fs::read_to_string(format!("{ROOT}/{name}")).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// A value that is right already is not written: `/proc/sys` may be read-only.
+fn write(name: &str, value: &str) -> io::Result<()> {
+    if read(name) == value {
+        return Ok(());
+    }
+    fs::write(format!("{ROOT}/{name}"), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_alias_says_is_put_back() {
+        let alias = describe(|name| if name == "ip_forward" { "0" } else { "1" }.to_owned());
+        assert_eq!(
+            alias,
+            "kubik: before ip_forward=0 conf/all/send_redirects=1"
+        );
+        let values: Vec<_> = recorded(&alias).collect();
+        assert_eq!(
+            values,
+            [("ip_forward", "0"), ("conf/all/send_redirects", "1")]
+        );
+    }
+
+    #[test]
+    fn foreign_aliases_name_no_files() {
+        for alias in ["", "uplink", "kubik: before ../../kernel/x=1 ip_forward"] {
+            assert_eq!(recorded(alias).count(), 0, "{alias}");
+        }
+    }
+}

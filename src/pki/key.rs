@@ -1,0 +1,146 @@
+//! P-256 keys: made in microseconds, understood by every client.
+//!
+//! A key is kept as PKCS#8. It never leaves this module except as the PEM text of its file.
+
+use super::{der, pem};
+use anyhow::{Context as _, Result, anyhow};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{
+    digest,
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING,
+        EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, UnparsedPublicKey,
+    },
+};
+use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
+use serde_json::{Value, json};
+
+/// A private key for certificates.
+pub struct Key {
+    pkcs8: Vec<u8>,
+    pair: EcdsaKeyPair,
+}
+
+impl Key {
+    pub fn generate() -> Result<Key> {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+            .map_err(|_| anyhow!("generate a P-256 key"))?;
+        Key::from_pkcs8(document.as_ref().to_vec())
+    }
+
+    pub fn from_pem(text: &str) -> Result<Key> {
+        let document = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
+            .map_err(|e| anyhow!("{e}"))
+            .context("read a private key")?;
+        Key::from_pkcs8(document.secret_pkcs8_der().to_vec())
+    }
+
+    fn from_pkcs8(pkcs8: Vec<u8>) -> Result<Key> {
+        let pair = load(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)?;
+        Ok(Key { pkcs8, pair })
+    }
+
+    pub fn to_pem(&self) -> String {
+        pem::encode("PRIVATE KEY", &self.pkcs8)
+    }
+
+    /// SubjectPublicKeyInfo.
+    pub fn public(&self) -> Vec<u8> {
+        public_info(self.pair.public_key().as_ref())
+    }
+
+    /// ECDSA with SHA-256, in ASN.1.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        Ok(signature
+            .map_err(|_| anyhow!("sign a certificate"))?
+            .as_ref()
+            .to_vec())
+    }
+}
+
+/// Signs and verifies service account tokens as ES256.
+pub struct TokenKey {
+    pair: EcdsaKeyPair,
+    id: String,
+}
+
+impl TokenKey {
+    pub(super) fn new(key: &Key) -> Result<TokenKey> {
+        let hash = digest::digest(&digest::SHA256, &key.public());
+        Ok(TokenKey {
+            pair: load(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.pkcs8)?,
+            id: URL_SAFE_NO_PAD.encode(hash),
+        })
+    }
+
+    /// The `kid` of token headers and of the key set.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The 64 bytes of an ES256 signature.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        Ok(signature
+            .map_err(|_| anyhow!("sign a token"))?
+            .as_ref()
+            .to_vec())
+    }
+
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
+            .verify(message, signature)
+            .is_ok()
+    }
+
+    /// The public half as one entry of a JSON Web Key Set.
+    pub fn jwk(&self) -> Value {
+        // An uncompressed point: 0x04, then 32 bytes of x and of y.
+        let point = self.pair.public_key().as_ref();
+        json!({
+            "use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256",
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
+            "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+        })
+    }
+}
+
+fn load(algorithm: &'static EcdsaSigningAlgorithm, pkcs8: &[u8]) -> Result<EcdsaKeyPair> {
+    EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &SystemRandom::new())
+        .map_err(|reason| anyhow!("read a P-256 private key: {reason}"))
+}
+
+fn public_info(point: &[u8]) -> Vec<u8> {
+    let algorithm = der::sequence(&[
+        &der::oid(&[1, 2, 840, 10045, 2, 1]),
+        &der::oid(&[1, 2, 840, 10045, 3, 1, 7]),
+    ]);
+    der::sequence(&[&algorithm, &der::bits(point)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_text() {
+        let key = Key::generate().unwrap();
+        let again = Key::from_pem(&key.to_pem()).unwrap();
+        assert_eq!(key.public(), again.public());
+        assert!(Key::from_pem("nonsense").is_err());
+    }
+
+    #[test]
+    fn tokens_verify_with_their_key_only() {
+        let [one, two] = [(); 2].map(|()| TokenKey::new(&Key::generate().unwrap()).unwrap());
+        let signature = one.sign(b"header.claims").unwrap();
+        assert_eq!(signature.len(), 64);
+        assert!(one.verifies(b"header.claims", &signature));
+        assert!(!one.verifies(b"header.Claims", &signature));
+        assert!(!two.verifies(b"header.claims", &signature));
+        assert_eq!(one.jwk()["kid"], one.id());
+    }
+}
