@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Mutex;
 use tokio::sync::watch;
 
-fn service(name: &str, spec: Value) -> Value {
+fn service(name: &str, spec: &Value) -> Value {
     let mut service = json!({"metadata": {"namespace": "default", "name": name, "resourceVersion": "1"},
         "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.20", "ports": [{"port": 80, "protocol": "TCP"}]}});
     for (field, value) in spec.as_object().unwrap() {
@@ -25,7 +25,7 @@ fn service(name: &str, spec: Value) -> Value {
 }
 
 /// Endpoints as `10.244.0.2@node`, with `!` in front when not ready and `~` when leaving.
-fn slice(service: &str, port: Value, endpoints: &[&str]) -> Value {
+fn slice(service: &str, port: &Value, endpoints: &[&str]) -> Value {
     let endpoints: Vec<Value> = endpoints
         .iter()
         .map(|text| {
@@ -92,17 +92,31 @@ fn describe(rules: &RuleSet) -> Vec<String> {
         .collect()
 }
 
+/// What the case shows, the Service's spec, its slice, the rules.
+type Case = (&'static str, Value, Value, Vec<&'static str>);
+
+fn check(cases: Vec<Case>) {
+    for (name, spec, slice, mut expected) in cases {
+        expected.sort_unstable();
+        let mut found = lines(service("s", &spec), slice);
+        found.sort();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+fn port() -> Value {
+    json!({"name": "", "port": 8080, "protocol": "TCP"})
+}
+
 #[test]
 fn services_become_frontends() {
-    let port = || json!({"name": "", "port": 8080, "protocol": "TCP"});
-    let node_port = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
-    let cases: Vec<(&str, Value, Value, Vec<&str>)> = vec![
+    check(vec![
         (
             "cluster ip",
             json!({}),
             slice(
                 "s",
-                port(),
+                &port(),
                 &["10.244.0.2", "10.244.1.3@two", "!10.244.0.9"],
             ),
             vec!["tcp 10.96.0.20:80 -> 10.244.0.2:8080 10.244.1.3:8080"],
@@ -110,19 +124,19 @@ fn services_become_frontends() {
         (
             "nobody there",
             json!({}),
-            slice("s", port(), &["!10.244.0.2"]),
+            slice("s", &port(), &["!10.244.0.2"]),
             vec!["tcp 10.96.0.20:80 -> reject"],
         ),
         (
             "leaving endpoints when nothing else is left",
             json!({}),
-            slice("s", port(), &["~10.244.0.2"]),
+            slice("s", &port(), &["~10.244.0.2"]),
             vec!["tcp 10.96.0.20:80 -> 10.244.0.2:8080"],
         ),
         (
             "not those of another Service",
             json!({}),
-            slice("other", port(), &["10.244.0.2"]),
+            slice("other", &port(), &["10.244.0.2"]),
             vec!["tcp 10.96.0.20:80 -> reject"],
         ),
         (
@@ -130,7 +144,7 @@ fn services_become_frontends() {
             json!({"ports": [{"name": "a", "port": 53, "protocol": "UDP"}, {"name": "b", "port": 53, "protocol": "TCP"}]}),
             slice(
                 "s",
-                json!({"name": "a", "port": 5353, "protocol": "UDP"}),
+                &json!({"name": "a", "port": 5353, "protocol": "UDP"}),
                 &["10.244.0.2"],
             ),
             vec![
@@ -141,25 +155,32 @@ fn services_become_frontends() {
         (
             "headless",
             json!({"clusterIP": "None"}),
-            slice("s", port(), &["10.244.0.2"]),
+            slice("s", &port(), &["10.244.0.2"]),
             vec![],
         ),
         (
             "external name",
             json!({"type": "ExternalName", "clusterIP": ""}),
-            slice("s", port(), &[]),
+            slice("s", &port(), &[]),
             vec![],
         ),
         (
             "affinity",
             json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}}),
-            slice("s", port(), &["10.244.0.2"]),
+            slice("s", &port(), &["10.244.0.2"]),
             vec!["tcp 10.96.0.20:80 -> 10.244.0.2:8080 for 60s"],
         ),
+    ]);
+}
+
+#[test]
+fn the_ways_in_from_outside() {
+    let node_port = json!([{"port": 80, "protocol": "TCP", "nodePort": 30080}]);
+    check(vec![
         (
             "node port",
             json!({"type": "NodePort", "ports": node_port}),
-            slice("s", port(), &["10.244.0.2"]),
+            slice("s", &port(), &["10.244.0.2"]),
             vec![
                 "tcp 10.96.0.20:80 -> 10.244.0.2:8080",
                 "tcp *:30080 -> 10.244.0.2:8080",
@@ -168,7 +189,7 @@ fn services_become_frontends() {
         (
             "node port, local policy",
             json!({"type": "NodePort", "ports": node_port, "externalTrafficPolicy": "Local"}),
-            slice("s", port(), &["10.244.0.2"]),
+            slice("s", &port(), &["10.244.0.2"]),
             vec![
                 "tcp 10.96.0.20:80 -> 10.244.0.2:8080",
                 "tcp 10.244.0.1:30080 -> 10.244.0.2:8080",
@@ -179,13 +200,13 @@ fn services_become_frontends() {
         (
             "internal policy",
             json!({"internalTrafficPolicy": "Local"}),
-            slice("s", port(), &["10.9.9.9@elsewhere"]),
+            slice("s", &port(), &["10.9.9.9@elsewhere"]),
             vec!["tcp 10.96.0.20:80 -> drop"],
         ),
         (
             "external addresses",
             json!({"externalIPs": ["192.0.2.1", "2001:db8::1"]}),
-            slice("s", port(), &["10.244.0.2"]),
+            slice("s", &port(), &["10.244.0.2"]),
             vec![
                 "tcp 10.96.0.20:80 -> 10.244.0.2:8080",
                 "tcp 192.0.2.1:80 -> 10.244.0.2:8080",
@@ -194,25 +215,19 @@ fn services_become_frontends() {
         (
             "nonsense",
             json!({"ports": [{"port": 0}, {"port": 70000}]}),
-            slice("s", port(), &["x"]),
+            slice("s", &port(), &["x"]),
             vec![],
         ),
-    ];
-    for (name, spec, slice, mut expected) in cases {
-        expected.sort_unstable();
-        let mut found = lines(service("s", spec), slice);
-        found.sort();
-        assert_eq!(found, expected, "{name}");
-    }
+    ]);
 }
 
 #[test]
 fn load_balancers_answer_at_their_ingress() {
     let port = json!({"name": "", "port": 8080, "protocol": "TCP"});
-    let mut balanced = service("s", json!({"type": "LoadBalancer"}));
+    let mut balanced = service("s", &json!({"type": "LoadBalancer"}));
     balanced["status"] = json!({"loadBalancer": {"ingress": [
         {"ip": "192.0.2.9", "ipMode": "VIP"}, {"ip": "192.0.2.10", "ipMode": "Proxy"}, {"hostname": "x"}]}});
-    let found = lines(balanced.clone(), slice("s", port.clone(), &["10.244.0.2"]));
+    let found = lines(balanced.clone(), slice("s", &port, &["10.244.0.2"]));
     assert_eq!(
         found,
         [
@@ -221,16 +236,16 @@ fn load_balancers_answer_at_their_ingress() {
         ]
     );
     balanced["spec"]["type"] = "ClusterIP".into();
-    let found = lines(balanced, slice("s", port, &["10.244.0.2"]));
+    let found = lines(balanced, slice("s", &port, &["10.244.0.2"]));
     assert_eq!(found, ["tcp 10.96.0.20:80 -> 10.244.0.2:8080"]);
 }
 
 #[test]
 fn another_proxys_services_are_left_alone() {
     let port = json!({"name": "", "port": 8080, "protocol": "TCP"});
-    let mut foreign = service("s", json!({}));
+    let mut foreign = service("s", &json!({}));
     foreign["metadata"]["labels"] = json!({"service.kubernetes.io/service-proxy-name": "other"});
-    assert!(lines(foreign, slice("s", port, &["10.244.0.2"])).is_empty());
+    assert!(lines(foreign, slice("s", &port, &["10.244.0.2"])).is_empty());
 }
 
 /// Remembers what was applied; refuses so many times first.
@@ -260,7 +275,7 @@ impl Transport for FakeServer {
     fn call<'a>(&'a self, _: &'a User, call: Call) -> BoxFuture<'a, Result<Reply, ApiError>> {
         let resource = call.resource.resource.as_ref();
         let items = match resource {
-            "services" => vec![service("s", json!({}))],
+            "services" => vec![service("s", &json!({}))],
             "nodes" => vec![node("one", "10.244.0.1")],
             _ => vec![],
         };
@@ -304,7 +319,7 @@ async fn changes_that_come_together_are_applied_together() {
     applied.wait_for(|all| all.len() == 1).await.unwrap();
     for (revision, pods) in [(2, &["10.244.0.2"][..]), (3, &["10.244.0.2", "10.244.0.3"])] {
         let port = json!({"name": "", "port": 8080, "protocol": "TCP"});
-        let mut slice = slice("s", port, pods);
+        let mut slice = slice("s", &port, pods);
         slice["metadata"]["resourceVersion"] = revision.to_string().into();
         let event = WatchEvent {
             event: EventType::Modified,
