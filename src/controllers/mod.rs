@@ -1,1 +1,81 @@
 //! Controllers: each decides in a pure function; the driver does the talking.
+//!
+//! [`ALL`] is the list. Every controller writes under its own identity, with the rights its bootstrap role gives it.
+//! An idle cluster does nothing here: there is no periodic resync, only watches and deadlines computed from state.
+
+pub mod framework;
+
+mod hash;
+mod pods;
+mod share;
+
+mod deployment;
+mod replicaset;
+mod service_account;
+
+use crate::{
+    api::call::User,
+    client::{Client, Informers, Recorder},
+    task::Tasks,
+};
+use framework::Actor;
+use std::sync::Arc;
+
+/// What controllers need besides the API.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// PEM of the certificate authority that signs the API server's certificate.
+    pub root_ca: String,
+}
+
+/// What a controller is started with. Cheap to clone.
+#[derive(Clone)]
+pub struct ControllerContext {
+    /// Identity does not matter: each controller acts under its own.
+    pub client: Client,
+    pub informers: Informers,
+    pub tasks: Tasks,
+    pub settings: Arc<Settings>,
+}
+
+impl ControllerContext {
+    /// The API as the controller's own service account in `kube-system` sees it.
+    #[must_use]
+    pub fn client_of(&self, identity: &str) -> Client {
+        let name = format!("system:serviceaccount:kube-system:{identity}");
+        let groups = [
+            "system:serviceaccounts",
+            "system:serviceaccounts:kube-system",
+        ];
+        self.client.acting_as(User::component(&name, &groups))
+    }
+
+    fn actor(&self, identity: &str, component: &'static str) -> Actor {
+        let client = self.client_of(identity);
+        Actor {
+            recorder: Recorder::new(client.clone(), &self.tasks, component, None),
+            client,
+        }
+    }
+}
+
+type Start = fn(&ControllerContext);
+
+/// One line per controller.
+pub const ALL: &[(&str, Start)] = &[
+    ("serviceaccount", service_account::start_accounts),
+    ("root-ca-cert-publisher", service_account::start_root_ca),
+    ("deployment", deployment::start),
+    ("replicaset", replicaset::start_replica_sets),
+    (
+        "replicationcontroller",
+        replicaset::start_replication_controllers,
+    ),
+];
+
+/// Starts every controller; they run until the tasks of the context are shut down.
+pub fn start(ctx: &ControllerContext) {
+    for (_, start) in ALL {
+        start(ctx);
+    }
+}

@@ -1,0 +1,161 @@
+//! ReplicationControllers: the elder form of ReplicaSets, with a plain map as selector.
+
+use super::{Wanted, failure, nonzero};
+use crate::{
+    api::{name::Key, object::Object},
+    controllers::{
+        ControllerContext,
+        framework::{
+            self, Caches, Controller, Decision, Watches, World, Write, claim, controller_of,
+            matches, selector_of,
+        },
+    },
+};
+use k8s_openapi::{
+    api::core::v1::{
+        Pod, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus,
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+
+pub fn start(ctx: &ControllerContext) {
+    let identity = "replication-controller";
+    framework::start(ctx, identity, identity, Elder);
+}
+
+struct Elder;
+
+impl Controller for Elder {
+    type Primary = ReplicationController;
+
+    fn watches(watches: &mut Watches) {
+        watches
+            .owned::<Pod, ReplicationController>()
+            .on::<Pod>(would_adopt);
+    }
+
+    fn reconcile(&self, elder: &ReplicationController, world: &World) -> Decision {
+        let mut decision = Decision::default();
+        let (Some(spec), Some(selector)) = (&elder.spec, selector(elder)) else {
+            return decision;
+        };
+        let all = world.all::<Pod>();
+        let namespace = elder.key().namespace;
+        let claims = claim(
+            elder,
+            all.controlled_by(&namespace, elder.uid()).cloned(),
+            all.uncontrolled(&namespace).cloned(),
+            |pod: &Pod| matches(&selector, pod.metadata.labels.as_ref()),
+        );
+        let template = spec.template.clone().unwrap_or_default();
+        let wanted = Wanted {
+            owner: elder,
+            replicas: spec.replicas.unwrap_or(1),
+            min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
+            template: &template,
+        };
+        let is_settled = claims.patches.is_empty();
+        claims
+            .patches
+            .into_iter()
+            .for_each(|patch| decision.push(patch));
+        if is_settled && !elder.is_deleting() {
+            for write in wanted.adjust(&claims.owned, &claims.owned, world) {
+                decision.push(write);
+            }
+        }
+        let counts = wanted.count(&claims.owned, world);
+        if let Some(after) = counts.next_available {
+            decision.again(after);
+        }
+        let old = elder.status.clone().unwrap_or_default();
+        let status = ReplicationControllerStatus {
+            replicas: counts.replicas,
+            fully_labeled_replicas: nonzero(counts.fully_labeled),
+            ready_replicas: nonzero(counts.ready),
+            available_replicas: nonzero(counts.available),
+            observed_generation: elder.metadata.generation,
+            conditions: conditions(&old, world),
+        };
+        if status != old {
+            let status = Some(status);
+            decision.push(Write::update_status(&ReplicationController {
+                status,
+                ..elder.clone()
+            }));
+        }
+        decision
+    }
+}
+
+fn conditions(
+    old: &ReplicationControllerStatus,
+    world: &World,
+) -> Option<Vec<ReplicationControllerCondition>> {
+    let mut conditions = old.conditions.clone().unwrap_or_default();
+    let is_failure = |one: &ReplicationControllerCondition| one.type_ == "ReplicaFailure";
+    match failure(world) {
+        Some((reason, message)) if !conditions.iter().any(is_failure) => {
+            conditions.push(ReplicationControllerCondition {
+                type_: "ReplicaFailure".to_owned(),
+                status: "True".to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                last_transition_time: Some(world.stamp()),
+            });
+        }
+        Some(_) => {}
+        None => conditions.retain(|one| !is_failure(one)),
+    }
+    (!conditions.is_empty()).then_some(conditions)
+}
+
+/// `None` when it selects nothing.
+fn selector(elder: &ReplicationController) -> Option<LabelSelector> {
+    let labels = elder.spec.as_ref()?.selector.as_ref()?;
+    (!labels.is_empty()).then(|| selector_of(labels))
+}
+
+fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
+    if controller_of(&pod.metadata).is_some() {
+        return Vec::new();
+    }
+    let elders = caches.all::<ReplicationController>();
+    let namespace = pod.key().namespace;
+    let selecting = elders.in_namespace(&namespace).filter(|elder| {
+        selector(elder).is_some_and(|selector| matches(&selector, pod.metadata.labels.as_ref()))
+    });
+    selecting.map(|elder| elder.key()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::framework::testing::Stage;
+    use serde_json::json;
+
+    #[test]
+    fn keeps_its_pods() {
+        let mut stage = Stage::new(Elder);
+        stage.put::<ReplicationController>(
+            json!({"metadata": {"namespace": "a", "name": "web"}, "spec": {
+            "replicas": 2, "selector": {"app": "web"},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}}}}),
+        );
+        stage.settle();
+        stage.run_pods();
+        stage.settle();
+        let status = stage
+            .get::<ReplicationController>("a", "web")
+            .status
+            .unwrap();
+        assert_eq!((status.replicas, status.available_replicas), (2, Some(2)));
+        stage.edit::<ReplicationController>("a", "web", |elder| {
+            elder.spec.as_mut().unwrap().replicas = Some(0);
+        });
+        stage.settle();
+        stage.run_pods();
+        stage.settle();
+        assert!(stage.all::<Pod>().is_empty());
+    }
+}

@@ -1,0 +1,258 @@
+//! ReplicaSets.
+
+use super::{Wanted, failure, nonzero};
+use crate::{
+    api::{name::Key, object::Object},
+    controllers::{
+        ControllerContext,
+        framework::{
+            self, Caches, Controller, Decision, Watches, World, Write, claim, controller_of,
+            matches,
+        },
+    },
+};
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
+    core::v1::Pod,
+};
+use std::sync::Arc;
+
+pub fn start(ctx: &ControllerContext) {
+    let identity = "replicaset-controller";
+    framework::start(ctx, identity, identity, Sets);
+}
+
+struct Sets;
+
+impl Controller for Sets {
+    type Primary = ReplicaSet;
+
+    fn watches(watches: &mut Watches) {
+        watches.owned::<Pod, ReplicaSet>().on::<Pod>(would_adopt);
+    }
+
+    fn reconcile(&self, set: &ReplicaSet, world: &World) -> Decision {
+        let mut decision = Decision::default();
+        let Some(spec) = &set.spec else {
+            return decision;
+        };
+        let all = world.all::<Pod>();
+        let namespace = set.key().namespace;
+        let claims = claim(
+            set,
+            all.controlled_by(&namespace, set.uid()).cloned(),
+            all.uncontrolled(&namespace).cloned(),
+            |pod: &Pod| matches(&spec.selector, pod.metadata.labels.as_ref()),
+        );
+        let template = spec.template.clone().unwrap_or_default();
+        let wanted = Wanted {
+            owner: set,
+            replicas: spec.replicas.unwrap_or(1),
+            min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
+            template: &template,
+        };
+        let is_settled = claims.patches.is_empty();
+        claims
+            .patches
+            .into_iter()
+            .for_each(|patch| decision.push(patch));
+        // What is about to be adopted counts in the next pass; until then no pod is made in its place.
+        if is_settled && !set.is_deleting() {
+            let related = related(set, world);
+            for write in wanted.adjust(&claims.owned, &related, world) {
+                decision.push(write);
+            }
+        }
+        let counts = wanted.count(&claims.owned, world);
+        if let Some(after) = counts.next_available {
+            decision.again(after);
+        }
+        let old = set.status.clone().unwrap_or_default();
+        let status = ReplicaSetStatus {
+            replicas: counts.replicas,
+            fully_labeled_replicas: nonzero(counts.fully_labeled),
+            ready_replicas: nonzero(counts.ready),
+            available_replicas: nonzero(counts.available),
+            terminating_replicas: Some(counts.terminating),
+            observed_generation: set.metadata.generation,
+            conditions: conditions(&old, world),
+        };
+        if status != old {
+            let status = Some(status);
+            decision.push(Write::update_status(&ReplicaSet {
+                status,
+                ..set.clone()
+            }));
+        }
+        decision
+    }
+}
+
+fn conditions(old: &ReplicaSetStatus, world: &World) -> Option<Vec<ReplicaSetCondition>> {
+    let mut conditions = old.conditions.clone().unwrap_or_default();
+    let is_failure = |one: &ReplicaSetCondition| one.type_ == "ReplicaFailure";
+    match failure(world) {
+        Some((reason, message)) if !conditions.iter().any(is_failure) => {
+            conditions.push(ReplicaSetCondition {
+                type_: "ReplicaFailure".to_owned(),
+                status: "True".to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                last_transition_time: Some(world.stamp()),
+            });
+        }
+        Some(_) => {}
+        None => conditions.retain(|one| !is_failure(one)),
+    }
+    (!conditions.is_empty()).then_some(conditions)
+}
+
+/// The pods of all sets with the same controller (one Deployment's old and new): they are spread over nodes together.
+fn related(set: &ReplicaSet, world: &World) -> Vec<Arc<Pod>> {
+    let pods = world.all::<Pod>();
+    let namespace = set.key().namespace;
+    let Some(deployment) = controller_of(&set.metadata) else {
+        return pods.controlled_by(&namespace, set.uid()).cloned().collect();
+    };
+    let sets = world.all::<ReplicaSet>();
+    let sets = sets.controlled_by(&namespace, &deployment.uid);
+    sets.flat_map(|set| pods.controlled_by(&namespace, set.uid()))
+        .cloned()
+        .collect()
+}
+
+/// A pod that nobody controls concerns the sets that select it.
+fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
+    if controller_of(&pod.metadata).is_some() {
+        return Vec::new();
+    }
+    let sets = caches.all::<ReplicaSet>();
+    let namespace = pod.key().namespace;
+    let selecting = sets.in_namespace(&namespace).filter(|set| {
+        let spec = set.spec.as_ref();
+        spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
+    });
+    selecting.map(|set| set.key()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::framework::testing::Stage;
+    use serde_json::{Value, json};
+
+    fn set(replicas: i32) -> Value {
+        json!({"metadata": {"namespace": "a", "name": "web", "uid": "set"}, "spec": {
+            "replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c"}]}}}})
+    }
+
+    fn pod(name: &str) -> Value {
+        json!({"metadata": {"namespace": "a", "name": name, "labels": {"app": "web"}}, "spec": {"containers": []}})
+    }
+
+    fn status(stage: &Stage<Sets>) -> ReplicaSetStatus {
+        stage.get::<ReplicaSet>("a", "web").status.unwrap()
+    }
+
+    #[test]
+    fn scales_up_and_down_and_reports_it() {
+        let mut stage = Stage::new(Sets);
+        stage.put::<ReplicaSet>(set(3));
+        stage.settle();
+        assert_eq!(stage.all::<Pod>().len(), 3);
+        assert_eq!(
+            (status(&stage).replicas, status(&stage).ready_replicas),
+            (3, None)
+        );
+        assert!(stage.events[0].starts_with("Normal SuccessfulCreate Created pod: web-"));
+        stage.run_pods();
+        stage.settle();
+        assert_eq!(status(&stage).available_replicas, Some(3));
+
+        stage.edit::<ReplicaSet>("a", "web", |set| {
+            set.spec.as_mut().unwrap().replicas = Some(1);
+        });
+        stage.settle();
+        assert_eq!(
+            (status(&stage).replicas, status(&stage).terminating_replicas),
+            (1, Some(2))
+        );
+        stage.run_pods();
+        stage.settle();
+        assert_eq!(stage.all::<Pod>().len(), 1);
+        assert_eq!(status(&stage).terminating_replicas, Some(0));
+        assert_eq!(status(&stage).observed_generation, Some(2));
+    }
+
+    #[test]
+    fn failed_pods_are_replaced_and_kept() {
+        let mut stage = Stage::new(Sets);
+        stage.put::<ReplicaSet>(set(1));
+        stage.settle();
+        let name = stage.all::<Pod>()[0].key().name;
+        stage.set_pod(&name, "a", "Failed", false);
+        stage.settle();
+        assert_eq!((stage.all::<Pod>().len(), status(&stage).replicas), (2, 1));
+    }
+
+    #[test]
+    fn orphans_are_adopted_and_strangers_released() {
+        let mut stage = Stage::new(Sets);
+        stage.put::<Pod>(pod("stray"));
+        stage.put::<ReplicaSet>(set(2));
+        stage.settle();
+        assert_eq!(stage.all::<Pod>().len(), 2);
+        let owner = |pod: &Pod| controller_of(&pod.metadata).map(|owner| owner.uid.clone());
+        assert_eq!(owner(&stage.get("a", "stray")).as_deref(), Some("set"));
+
+        stage.edit::<Pod>("a", "stray", |pod| pod.metadata.labels = None);
+        stage.settle();
+        assert_eq!(owner(&stage.get("a", "stray")), None);
+        assert_eq!(stage.all::<Pod>().len(), 3);
+    }
+
+    #[test]
+    fn a_refusal_becomes_a_condition_and_goes_away() {
+        let mut stage = Stage::new(Sets);
+        stage.put::<ReplicaSet>(set(2));
+        stage.refuse = Some(("pods", "exceeded quota".into()));
+        stage.pass();
+        stage.pass();
+        let condition = &status(&stage).conditions.unwrap()[0];
+        assert_eq!(condition.reason.as_deref(), Some("FailedCreate"));
+        assert_eq!(condition.message.as_deref(), Some("exceeded quota"));
+        assert_eq!(
+            stage.events[0],
+            "Warning FailedCreate Error creating: exceeded quota"
+        );
+        stage.refuse = None;
+        stage.pass();
+        stage.settle();
+        assert_eq!(status(&stage).conditions, None);
+        assert_eq!(status(&stage).replicas, 2);
+    }
+
+    #[test]
+    fn pods_are_available_after_a_while() {
+        let mut stage = Stage::new(Sets);
+        let mut value = set(1);
+        value["spec"]["minReadySeconds"] = 10.into();
+        stage.put::<ReplicaSet>(value);
+        stage.settle();
+        stage.run_pods();
+        stage.advance(4);
+        stage.settle();
+        assert_eq!(
+            (
+                status(&stage).ready_replicas,
+                status(&stage).available_replicas
+            ),
+            (Some(1), None)
+        );
+        assert_eq!(stage.again_after.unwrap().as_secs(), 6);
+        stage.advance(6);
+        stage.settle();
+        assert_eq!(status(&stage).available_replicas, Some(1));
+    }
+}
