@@ -4,6 +4,7 @@
 //! [`linux::LinuxNetwork`] is the real thing behind the two. Nothing is touched that was not made here, except the
 //! sysctls named in [`sysctl`], whose old values are put back.
 
+pub mod inside;
 pub mod linux;
 pub mod model;
 pub mod rules;

@@ -8,3 +8,4 @@ pub mod plan;
 pub mod qos;
 pub mod spec;
 pub mod status;
+pub mod translate;

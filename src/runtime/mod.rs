@@ -3,7 +3,9 @@
 //! [`Runtime`] is what the node agent uses and what tests fake. The real one talks to one *shim* process per sandbox
 //! (ARCHITECTURE D7); only the shim calls libcontainer.
 
+pub mod follow;
 pub mod model;
+pub mod mounts;
 
 pub mod cgroup;
 pub mod shim;

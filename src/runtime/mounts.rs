@@ -1,0 +1,184 @@
+//! Mounts of volumes on the host: memory disks, directories below a volume, and their removal.
+//!
+//! Safe to repeat. A path below a volume is followed only as long as it stays inside: a container can write links
+//! into its volumes. Does not know what a volume is for.
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, SFlag, fstat, mkdirat},
+};
+use std::{
+    fs, io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
+
+/// Mode of directories made for a sub path.
+const SUB_PATH_MODE: Mode = Mode::from_bits_truncate(0o750);
+
+/// Mounts a memory disk on `target` (made if missing) unless one is there.
+pub fn tmpfs(target: &Path, size_bytes: Option<u64>, mode: u32) -> io::Result<()> {
+    fs::create_dir_all(target)?;
+    if mount_points()?.iter().any(|point| point == target) {
+        return Ok(());
+    }
+    let mut options = format!("mode={mode:o}");
+    if let Some(size) = size_bytes {
+        options.push_str(&format!(",size={size}"));
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(
+        Some("tmpfs"),
+        target,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )?;
+    Ok(())
+}
+
+/// Binds `root/sub` to `target`. Directories that are missing below the root are made.
+///
+/// Fails with `PermissionDenied` when the path leads out of the root.
+pub fn bind_below(root: &Path, sub: &Path, target: &Path) -> io::Result<()> {
+    if mount_points()?.iter().any(|point| point == target) {
+        return Ok(());
+    }
+    let source = open_below(root, sub)?;
+    let is_directory =
+        SFlag::from_bits_truncate(fstat(&source)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+    if is_directory {
+        fs::create_dir_all(target)?;
+    } else {
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent)?;
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(target)?;
+    }
+    let source = format!("/proc/self/fd/{}", source.as_raw_fd());
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(
+        Some(source.as_str()),
+        target,
+        None::<&str>,
+        flags,
+        None::<&str>,
+    )?;
+    Ok(())
+}
+
+fn open_below(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
+    let root = open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let escape = |failure: Errno| match failure {
+        Errno::EXDEV | Errno::ELOOP => io::Error::from(io::ErrorKind::PermissionDenied),
+        other => io::Error::from(other),
+    };
+    match openat2(&root, sub, how) {
+        Ok(found) => return Ok(found),
+        Err(Errno::ENOENT) => {}
+        Err(failure) => return Err(escape(failure)),
+    }
+    let mut at = root;
+    for part in sub.components() {
+        let Component::Normal(name) = part else {
+            continue;
+        };
+        // Each step is looked up below the one before, so that a link swapped in meanwhile leads nowhere new.
+        let found = match openat2(&at, name, how) {
+            Err(Errno::ENOENT) => {
+                match mkdirat(&at, name, SUB_PATH_MODE) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(failure) => return Err(failure.into()),
+                }
+                openat2(&at, name, how)
+            }
+            other => other,
+        };
+        at = found.map_err(escape)?;
+    }
+    Ok(at)
+}
+
+/// Unmounts everything on and below a path, the newest first. Succeeds when there is nothing.
+pub fn unmount_below(path: &Path) -> io::Result<()> {
+    let mut failure = None;
+    for point in mount_points()?.iter().rev() {
+        if point.starts_with(path)
+            && let Err(errno) = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+            && errno != Errno::EINVAL
+            && errno != Errno::ENOENT
+        {
+            failure = Some(io::Error::from(errno));
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Mount points in the order they were made.
+fn mount_points() -> io::Result<Vec<PathBuf>> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    Ok(points.map(|point| PathBuf::from(unescape(point))).collect())
+}
+
+/// The kernel writes spaces, tabs, newlines and backslashes as three octal digits.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let code = rest.get(at + 1..at + 4);
+        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                rest = &rest[at + 4..];
+            }
+            None => {
+                plain.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn sub_paths_are_made_and_links_do_not_lead_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("real")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        symlink(&outside, root.join("absolute")).unwrap();
+        symlink("../outside", root.join("relative")).unwrap();
+        symlink("real", root.join("inside")).unwrap();
+        for path in ["a/b/c", "real", "inside", "inside/new"] {
+            open_below(&root, Path::new(path)).unwrap();
+        }
+        assert!(root.join("real/new").is_dir());
+        assert_eq!(root.join("a").metadata().unwrap().mode() & 0o777, 0o750);
+        for path in ["absolute", "relative", "absolute/x", "relative/x"] {
+            let failure = open_below(&root, Path::new(path)).unwrap_err();
+            assert_eq!(failure.kind(), io::ErrorKind::PermissionDenied, "{path}");
+        }
+        assert!(!outside.join("x").exists());
+    }
+
+    #[test]
+    fn escapes_of_the_mount_table() {
+        assert_eq!(unescape(r"/a\040b\134c"), "/a b\\c");
+        assert_eq!(unescape(r"/a\9"), r"/a\9");
+    }
+}
