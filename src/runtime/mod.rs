@@ -8,6 +8,7 @@ pub mod model;
 pub mod mounts;
 
 pub mod cgroup;
+pub mod linux;
 pub mod shim;
 pub mod spec;
 mod sys;

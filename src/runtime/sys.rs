@@ -289,8 +289,23 @@ pub fn leave(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Sets what a signal does. Only for the default and for ignoring.
-pub fn restore_signal(signal: nix::sys::signal::Signal, handler: nix::sys::signal::SigHandler) {
-    // SAFETY: the callers pass no handler function, so nothing can run at a bad instant.
-    let _ = unsafe { nix::sys::signal::signal(signal, handler) };
+/// Gives every signal its default effect and blocks none: what is ignored or blocked would stay so over exec, and
+/// both this program's runtime and whoever started it may ignore some.
+pub fn restore_signals() {
+    // The kernel's `struct sigaction`, whose default action is all zeros: handler, flags, restorer, mask.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // The raw call, because glibc refuses the two signals it keeps for itself.
+        // SAFETY: the kernel reads one `struct sigaction` with a mask of 8 bytes, and writes nothing.
+        let _ = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0, 8) };
+    }
+    let none = nix::sys::signal::SigSet::empty();
+    let _ = none.thread_set_mask();
+}
+
+/// Registers a file with the async runtime's poller.
+pub fn register(file: std::fs::File) -> io::Result<tokio::io::unix::AsyncFd<std::fs::File>> {
+    // SAFETY: the file owns its descriptor and moves into the result, which deregisters before it closes; nobody gets
+    // a mutable reference through which the file could be replaced.
+    unsafe { tokio::io::unix::AsyncFd::register(file) }.map_err(Into::into)
 }

@@ -99,7 +99,9 @@ pub fn start(
     let theirs = File::open(format!("/proc/{}/ns/pid", target.pid))?;
     setns(&theirs, CloneFlags::CLONE_NEWPID)?;
     let forked = sys::clone_with(0);
-    setns(&home, CloneFlags::CLONE_NEWPID)?;
+    if !matches!(forked, Ok(Forked::Child)) {
+        setns(&home, CloneFlags::CLONE_NEWPID)?;
+    }
     let pid = match forked? {
         Forked::Parent(pid) => pid,
         Forked::Child => {

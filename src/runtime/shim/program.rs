@@ -10,7 +10,6 @@ use libcontainer::workload::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags},
-    sys::signal::{SigHandler, Signal},
     unistd::{AccessFlags, execve, faccessat},
 };
 use oci_spec::runtime::Spec;
@@ -102,8 +101,7 @@ fn executable(path: &Path) -> Result<PathBuf, Errno> {
 
 /// Replaces this process; returns only with the reason why it could not.
 pub fn execute(path: &Path, arguments: &[String], env: &[String]) -> String {
-    // Rust ignores SIGPIPE, and what is ignored stays ignored over exec.
-    reset_signals();
+    sys::restore_signals();
     let strings = |list: &[String]| -> Vec<CString> {
         list.iter()
             .filter_map(|text| CString::new(text.as_bytes()).ok())
@@ -114,10 +112,6 @@ pub fn execute(path: &Path, arguments: &[String], env: &[String]) -> String {
     };
     let error = execve(&file, &strings(arguments), &strings(env)).unwrap_err();
     format!("exec {}: {}", path.display(), text(error))
-}
-
-fn reset_signals() {
-    sys::restore_signal(Signal::SIGPIPE, SigHandler::SigDfl);
 }
 
 /// Linux' own words, in lower case as Go prints them.
