@@ -4,8 +4,11 @@
 //! (ARCHITECTURE D7); only the shim calls libcontainer.
 
 pub mod follow;
+pub mod hello;
+pub mod image;
 pub mod model;
 pub mod mounts;
+pub mod resolve;
 
 pub mod cgroup;
 pub mod linux;
