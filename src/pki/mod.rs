@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use key::Key;
 use request::{Request, alt_name};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -70,7 +70,7 @@ pub struct Pki {
     ca_end: Timestamp,
     server: Identity,
     admin: Identity,
-    token_key: TokenKey,
+    token_key: Arc<TokenKey>,
 }
 
 impl Pki {
@@ -101,7 +101,7 @@ impl Pki {
             ca_pem: ca.certificate,
             server: Identity::none(),
             admin: Identity::none(),
-            token_key: TokenKey::new(&token_key)?,
+            token_key: Arc::new(TokenKey::new(&token_key)?),
         };
         let wanted = names.all();
         pki.server = pki.keep_or(directory, "apiserver.pem", &wanted, now, || {
@@ -133,7 +133,7 @@ impl Pki {
         &self.admin
     }
 
-    pub fn token_key(&self) -> &TokenKey {
+    pub fn token_key(&self) -> &Arc<TokenKey> {
         &self.token_key
     }
 
