@@ -3,3 +3,4 @@
 pub mod authorize;
 pub mod registry;
 pub mod subresource;
+pub mod token;

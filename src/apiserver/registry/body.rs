@@ -1,6 +1,6 @@
 //! From a decoded body to a document of the expected kind.
 
-use super::{Request, metadata::text};
+use super::{Request, finding::invalid, metadata::text};
 use crate::api::{
     ApiError,
     call::{Document, FieldValidation},
@@ -57,6 +57,44 @@ impl Request<'_> {
                     .map(|path| format!("duplicate field \"{path}\"")),
             )
             .collect();
+        self.report(strict, |all| {
+            refused(&format!("strict decoding error: {all}"))
+        })?;
+        schema::normalize(&mut value, definition);
+        if !value["metadata"].is_object() {
+            value["metadata"] = json!({});
+        }
+        Ok(value)
+    }
+
+    /// Judges what a patch made of a document. `strict` is what strict decoding said of the patch itself.
+    pub fn accept_patched(
+        &mut self,
+        mut value: Value,
+        mut strict: Vec<String>,
+        expected: Expected,
+    ) -> Result<Value, ApiError> {
+        identify(&mut value, expected)?;
+        let name = text(&value["metadata"], "name");
+        if !name.is_empty() && name != self.name {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                self.name
+            )));
+        }
+        let printed = value.to_string();
+        let refused = |why: &str| {
+            let found = invalid("patch", &printed.as_str().into(), why);
+            ApiError::invalid("", "", "", vec![found])
+        };
+        let definition = expected.definition;
+        schema::check_types(&value, definition).map_err(|why| refused(&why))?;
+        let unknown = schema::prune(&mut value, definition);
+        strict.extend(
+            unknown
+                .iter()
+                .map(|path| format!("unknown field \"{path}\"")),
+        );
         self.report(strict, |all| {
             refused(&format!("strict decoding error: {all}"))
         })?;

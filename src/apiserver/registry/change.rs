@@ -13,7 +13,7 @@ use crate::{
     api::{
         ApiError,
         call::{Body, Document, Outcome, PatchKind, Reply, Verb},
-        schema,
+        decode, patch, schema,
     },
     kinds::{Kind, UpdateContext},
     store::{Entry, Expect},
@@ -193,12 +193,12 @@ fn wanted(
                 Some(view) => view.project(kind, old)?,
                 None => old.clone(),
             };
-            patched(*patch, bytes, shown)?
+            patched(request, *patch, bytes, shown)?
         }
     };
     check_identity(request, entry, &candidate, old)?;
     let mut new = match view {
-        Some(view) => view.inject(kind, old, candidate)?,
+        Some(view) => view.inject(kind, old, &candidate)?,
         None => keep_status(kind, old, candidate),
     };
     keep_own_metadata(&mut new, old);
@@ -242,16 +242,34 @@ fn wanted(
     Ok(new)
 }
 
-fn patched(kind: PatchKind, patch: &[u8], mut document: Value) -> Result<Value, ApiError> {
+/// The document after the patch, judged like a body. `shown` is what the client sees of the object.
+fn patched(
+    request: &mut Request<'_>,
+    kind: PatchKind,
+    text: &[u8],
+    mut shown: Value,
+) -> Result<Value, ApiError> {
+    let expected = request.expected();
+    let mut strict = Vec::new();
     match kind {
-        PatchKind::Merge => {
-            let patch: Value = serde_json::from_slice(patch)
-                .map_err(|error| ApiError::bad_request(error.to_string()))?;
-            json_patch::merge(&mut document, &patch);
-            Ok(document)
+        PatchKind::Json => {
+            strict = patch::json_unknown_fields(text);
+            shown = patch::json(&shown, text)?;
         }
-        _ => Err(ApiError::not_implemented("this kind of patch")),
+        PatchKind::Merge | PatchKind::Strategic => {
+            let Document { value, duplicates } =
+                decode::json(text).map_err(ApiError::bad_request)?;
+            let doubled = |path: &String| format!("duplicate field \"{path}\"");
+            strict.extend(duplicates.iter().map(doubled));
+            if kind == PatchKind::Merge {
+                patch::merge(&mut shown, &value);
+            } else {
+                patch::strategic(&mut shown, &value, expected.definition)?;
+            }
+        }
+        PatchKind::Apply => return Err(ApiError::not_implemented("server-side apply")),
     }
+    request.accept_patched(shown, strict, expected)
 }
 
 /// The candidate must speak of this object, and of the state it has.

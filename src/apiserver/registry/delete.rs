@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{
         ApiError,
-        call::{DeleteOptions, List, Outcome, Propagation, Reply},
+        call::{Body, DeleteOptions, List, Options, Outcome, Propagation, Reply, Verb},
         name::group_version,
         time,
     },
@@ -321,21 +321,43 @@ pub(super) async fn delete_collection(request: &mut Request<'_>) -> Result<Reply
 
 async fn delete_one(request: &Request<'_>, victim: &Entry) -> Result<(), ApiError> {
     let (namespace, name) = super::place::parts(&victim.key);
+    let options = request.options.delete.clone();
+    match delete_named(request, namespace, name, options).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes an object of the request's kind on behalf of the same user.
+async fn delete_named(
+    request: &Request<'_>,
+    namespace: &str,
+    name: &str,
+    options: DeleteOptions,
+) -> Result<Reply, ApiError> {
     let mut one = Request {
         registry: request.registry,
         user: request.user,
-        verb: request.verb,
+        verb: Verb::Delete,
         kind: request.kind,
         resource: request.resource.clone(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         subresource: None,
-        body: crate::api::call::Body::None,
-        options: request.options.clone(),
+        body: Body::None,
+        options: Options {
+            delete: options,
+            dry_run: request.options.dry_run,
+            ..Options::default()
+        },
         warnings: Vec::new(),
     };
-    match delete(&mut one).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
+    delete(&mut one).await
+}
+
+impl Request<'_> {
+    /// Deletes the request's object: what an eviction comes to.
+    pub async fn delete_again(&self, options: DeleteOptions) -> Result<Reply, ApiError> {
+        delete_named(self, &self.namespace, &self.name, options).await
     }
 }

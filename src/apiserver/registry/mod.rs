@@ -23,7 +23,8 @@ mod write;
 
 use super::{
     authorize::{self, Attributes, Decision},
-    subresource::{View, view},
+    subresource::{self, View, action, view},
+    token::Tokens,
 };
 use crate::{
     api::{
@@ -32,20 +33,27 @@ use crate::{
         name::Gvr,
     },
     kinds::{self, Kind},
+    pki::TokenKey,
     store::{Entry, Store},
 };
 use std::sync::{Arc, RwLock};
+use tracing::debug;
 
 /// What a registry is made of.
 pub struct RegistryConfig {
     /// Opened with [`document::annotate`].
     pub store: Store,
+    /// Signs the tokens of service accounts.
+    pub token_key: Arc<TokenKey>,
+    /// Who signs them: `https://kubernetes.default.svc.cluster.local`.
+    pub issuer: String,
 }
 
 /// The API behind every front. Shared as an `Arc`.
 pub struct Registry {
     pub(super) store: Store,
     access: RwLock<authorize::Index>,
+    tokens: Tokens,
 }
 
 impl Registry {
@@ -55,6 +63,7 @@ impl Registry {
         let registry = Registry {
             store: config.store,
             access: RwLock::default(),
+            tokens: Tokens::new(config.token_key, config.issuer),
         };
         registry.observe_all();
         Arc::new(registry)
@@ -70,7 +79,7 @@ impl Registry {
             (Verb::Get, _) => list::get(&request).await,
             (Verb::List, false) => list::list(&request).await,
             (Verb::Watch, false) => watch::watch(&request).await,
-            (Verb::Create, false) => create::create(&mut request, document(body)?).await,
+            (Verb::Create, _) => create(&mut request, document(body)?).await,
             (Verb::Update, _) => change::update(&mut request, document(body)?).await,
             (Verb::Patch, _) => change::patch(&mut request, body).await,
             (Verb::Delete, false) => delete::delete(&mut request).await,
@@ -89,10 +98,43 @@ impl Registry {
         }
     }
 
+    /// Whose token this is; `Unauthorized` when nobody's.
+    pub fn verify_token(&self, token: &str) -> Result<User, ApiError> {
+        let audiences = [self.tokens.issuer().to_owned()];
+        match subresource::token::verify(self, token, &audiences) {
+            Ok((user, _)) => Ok(user),
+            Err(why) => {
+                debug!(why, "refused a token");
+                Err(ApiError::unauthorized())
+            }
+        }
+    }
+
+    /// Signs service account tokens, and knows what discovery says about them.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     fn decide(&self, user: &User, wanted: &Attributes<'_>) -> Decision {
         let access = self.access.read().expect("no panic while locked");
         access.decide(user, wanted)
     }
+}
+
+async fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, ApiError> {
+    let Some(subresource) = request.subresource.as_deref() else {
+        return match request.kind.name {
+            "Binding" => {
+                let body = request.accept(document, request.expected())?;
+                subresource::binding::create(request, &body).await
+            }
+            _ => create::create(request, document).await,
+        };
+    };
+    let action = action(subresource).ok_or_else(ApiError::method_not_allowed)?;
+    let body = request.accept(document, action.document)?;
+    action.run(request, body).await
 }
 
 fn document(body: Body) -> Result<Document, ApiError> {
@@ -103,7 +145,7 @@ fn document(body: Body) -> Result<Document, ApiError> {
 }
 
 /// A request whose target was found.
-pub(super) struct Request<'a> {
+pub struct Request<'a> {
     pub registry: &'a Registry,
     pub user: &'a User,
     pub verb: Verb,

@@ -1,7 +1,10 @@
 //! A real registry over a store in memory, for tests of everything that talks to one.
 
 use super::{Registry, RegistryConfig, document};
-use crate::store::{Options, Store};
+use crate::{
+    pki::TokenKey,
+    store::{Options, Store},
+};
 use std::sync::Arc;
 
 /// Empty, or nearly so: bootstrap objects are not made.
@@ -13,5 +16,7 @@ pub fn registry() -> Arc<Registry> {
     });
     Registry::new(RegistryConfig {
         store: store.expect("a store in memory opens"),
+        token_key: Arc::new(TokenKey::generate().expect("the kernel has random bytes")),
+        issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
     })
 }

@@ -91,6 +91,62 @@ impl Registry {
         Ok(written)
     }
 
+    /// Changes a stored object on the server's own account: no admission, no validation. `missing` is the error when
+    /// there is none; a refusal of `change` is passed on. Answers the object as it is now.
+    pub(in crate::apiserver) async fn edit(
+        &self,
+        kind: &Kind,
+        key: &str,
+        missing: ApiError,
+        change: impl Fn(&mut Value) -> Result<(), ApiError>,
+    ) -> Result<Value, ApiError> {
+        loop {
+            let Some(entry) = self.store.get(key) else {
+                return Err(missing);
+            };
+            let old = convert::parse(&entry.bytes, kind)?;
+            let mut new = old.clone();
+            change(&mut new)?;
+            if new == old {
+                return Ok(old);
+            }
+            let expect = Expect::Modified(entry.modified);
+            match self.put(kind, key, expect, &new).await {
+                Ok(written) => return convert::parse(&written.entry.bytes, kind),
+                Err(Refusal::Raced) => {}
+                Err(Refusal::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// A stored document, in its stored version.
+    pub(in crate::apiserver) fn read(
+        &self,
+        storage: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Value> {
+        let key = match namespace {
+            "" => format!("/{storage}/{name}"),
+            namespace => format!("/{storage}/{namespace}/{name}"),
+        };
+        let entry = self.store.get(&key)?;
+        serde_json::from_slice(&entry.bytes).ok()
+    }
+
+    /// All documents of a namespace (empty: of the cluster).
+    pub(in crate::apiserver) fn read_all(&self, storage: &str, namespace: &str) -> Vec<Value> {
+        let prefix = match namespace {
+            "" => format!("/{storage}/"),
+            namespace => format!("/{storage}/{namespace}/"),
+        };
+        let snapshot = self.store.snapshot();
+        snapshot
+            .range(&prefix, None)
+            .filter_map(|entry| serde_json::from_slice(&entry.bytes).ok())
+            .collect()
+    }
+
     /// Brings the server's own indexes up to date with a key. Reads the newest state under the index's lock, so that
     /// the order in which concurrent writers come here does not matter.
     fn observe(&self, storage: &str, key: &str) {
