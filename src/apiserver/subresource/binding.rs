@@ -161,9 +161,8 @@ pub fn set_condition(status: &mut Value, mut condition: Value) {
 mod tests {
     use super::*;
 
-    fn check_bind(pod: Value, binding: Value, expected: Result<&str, &str>) {
-        let mut pod = pod;
-        let result = bind(&mut pod, &binding, &[], "2026-11-21T05:00:00Z");
+    fn check_bind(mut pod: Value, binding: &Value, expected: Result<&str, &str>) {
+        let result = bind(&mut pod, binding, &[], "2026-11-21T05:00:00Z");
         match expected {
             Ok(node) => {
                 result.unwrap();
@@ -189,10 +188,10 @@ mod tests {
             crate::api::patch::merge(&mut meta, &more);
             json!({"metadata": meta, "spec": spec, "status": {}})
         };
-        check_bind(pod(json!({}), json!({})), binding.clone(), Ok("n"));
+        check_bind(pod(json!({}), json!({})), &binding, Ok("n"));
         check_bind(
             pod(json!({"nodeName": "m"}), json!({})),
-            binding.clone(),
+            &binding,
             Err("pod p is already assigned to node \"m\""),
         );
         check_bind(
@@ -200,19 +199,19 @@ mod tests {
                 json!({}),
                 json!({"deletionTimestamp": "2026-11-21T05:00:00Z"}),
             ),
-            binding.clone(),
+            &binding,
             Err("pod p is being deleted, cannot be assigned to a host"),
         );
         check_bind(
             pod(json!({"schedulingGates": [{"name": "g"}]}), json!({})),
-            binding.clone(),
+            &binding,
             Err("pod p has non-empty .spec.schedulingGates"),
         );
         let mut other = binding;
         other["metadata"]["uid"] = "x".into();
         check_bind(
             pod(json!({}), json!({})),
-            other,
+            &other,
             Err("Precondition failed: UID in precondition: x, UID in object meta: u"),
         );
     }
