@@ -10,6 +10,7 @@ pub mod label;
 pub mod name;
 pub mod object;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
