@@ -11,6 +11,7 @@ pub mod mounts;
 pub mod resolve;
 
 pub mod cgroup;
+pub mod fake;
 pub mod linux;
 pub mod shim;
 pub mod spec;
