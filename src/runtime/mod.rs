@@ -100,9 +100,16 @@ pub trait Runtime: Send + Sync {
 /// How long the real runtime waits for one answer of a shim before it reports [`RuntimeError::Timeout`].
 pub const SHIM_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs the program as a shim if its arguments say so. Must be asked before any thread exists.
+/// Runs the program as a shim or as the program of `kubik/hello`, if its name and arguments say so. Must be asked
+/// before any thread exists.
 pub fn hidden_command(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
-    let _program = arguments.next()?;
+    let program = arguments.next()?.to_string_lossy().into_owned();
+    if hello::is_named(&program) {
+        let words: Vec<String> = arguments
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        return Some(hello::main(&words));
+    }
     let command = arguments.next()?;
     (command == shim::COMMAND).then(|| shim::main(arguments))
 }

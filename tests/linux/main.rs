@@ -14,10 +14,12 @@
 #![allow(clippy::disallowed_methods, reason = "a test program reads the clock")]
 
 mod containers;
+mod images;
 mod probe;
 mod world;
 
 use futures_util::future::BoxFuture;
+use std::process::ExitCode;
 
 type Test = (&'static str, fn() -> BoxFuture<'static, ()>);
 
@@ -41,10 +43,15 @@ const TESTS: &[Test] = tests![
     containers::sandboxes_survive_the_daemon,
     containers::a_dead_shim_is_noticed_and_swept,
     containers::namespaces_are_shared_as_asked,
+    images::the_built_in_image_serves,
     containers::costs_are_measured,
 ];
 
-fn main() {
+fn main() -> ExitCode {
+    // The program of the built-in image, which is made of whatever program runs.
+    if let Some(code) = kubik::runtime::hidden_command(std::env::args_os()) {
+        return code;
+    }
     probe::main_if_asked();
     let filters: Vec<String> = std::env::args()
         .skip(1)
@@ -57,11 +64,11 @@ fn main() {
         for (name, _) in chosen {
             println!("{name}: test");
         }
-        return;
+        return ExitCode::SUCCESS;
     }
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: containers need root");
-        return;
+        return ExitCode::SUCCESS;
     }
     for (name, test) in &chosen {
         println!("test {name} ...");
@@ -74,4 +81,5 @@ fn main() {
         println!("test {name} ok");
     }
     println!("test result: ok. {} passed", chosen.len());
+    ExitCode::SUCCESS
 }

@@ -146,6 +146,12 @@ impl Images {
     ) -> Result<ImageInfo, RuntimeError> {
         let reference =
             Reference::parse(&request.reference).map_err(RuntimeError::InvalidReference)?;
+        // Nobody publishes it: `imagePullPolicy: Always`, the default for `latest`, must find it too.
+        if builtin::is_builtin(&reference)
+            && let Some(image) = self.find_blocking(&request.reference).await?
+        {
+            return Ok(image);
+        }
         let pulled = registry::pull(
             &reference,
             &request.credentials,
@@ -160,6 +166,12 @@ impl Images {
         added
             .map_err(|error| RuntimeError::Failed(error.to_string()))?
             .map_err(|error| RuntimeError::Failed(format!("{error:#}")))
+    }
+
+    async fn find_blocking(&self, text: &str) -> Result<Option<ImageInfo>, RuntimeError> {
+        let (images, text) = (self.clone(), text.to_owned());
+        let found = tokio::task::spawn_blocking(move || images.find(&text)).await;
+        found.map_err(|error| RuntimeError::Failed(error.to_string()))?
     }
 
     /// Gives an image a further name.

@@ -1,4 +1,6 @@
 //! The real runtime: the daemon's side of shims and images.
+//!
+//! [`Shims`] runs containers from layers, `image::Images` has the layers; [`LinuxRuntime`] joins the two.
 
 mod connection;
 mod events;
@@ -7,4 +9,172 @@ mod shims;
 mod spawn;
 mod streams;
 
-pub use shims::{Shims, short_layers};
+pub use shims::Shims;
+
+use super::{
+    Answer, Runtime,
+    image::Images,
+    model::{
+        ContainerInfo, ContainerSpec, ExecIo, ExecSpec, ImageInfo, PullProgress, PullRequest,
+        RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
+    },
+    shim::protocol::ImageRoot,
+};
+use crate::{config::Layout, task::Tasks};
+use futures_util::FutureExt;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// The running program, also after its file was replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// Cheap to clone; the clones are the same.
+#[derive(Clone)]
+pub struct LinuxRuntime {
+    shims: Shims,
+    images: Images,
+}
+
+impl LinuxRuntime {
+    /// The runtime of one cluster. Starts nothing; [`Runtime::sandboxes`] adopts what an earlier daemon left.
+    #[must_use]
+    pub fn new(layout: &Layout, images: Images, tasks: Tasks) -> LinuxRuntime {
+        LinuxRuntime::with_program(layout, images, tasks, OWN_PROGRAM.into())
+    }
+
+    /// With another program as the shim: tests are not kubik.
+    #[must_use]
+    pub fn with_program(
+        layout: &Layout,
+        images: Images,
+        tasks: Tasks,
+        exe: PathBuf,
+    ) -> LinuxRuntime {
+        LinuxRuntime {
+            shims: Shims::new(layout.shims(), exe, tasks),
+            images,
+        }
+    }
+
+    /// For what only people ask for: import, tag.
+    #[must_use]
+    pub fn image_store(&self) -> &Images {
+        &self.images
+    }
+
+    fn root(&self, image: &str) -> Result<ImageRoot, RuntimeError> {
+        let config = self.images.config(image)?;
+        Ok(ImageRoot {
+            layers: config.layers,
+            layers_dir: config.layers_dir,
+            env: config.env,
+            entrypoint: config.entrypoint,
+            cmd: config.cmd,
+            working_dir: config.working_dir,
+            user: config.user,
+        })
+    }
+
+    /// Image methods block on files.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Images) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let images = self.images.clone();
+        let result = Tasks::blocking(move || work(&images)).await;
+        result.map_err(|error| RuntimeError::Failed(error.to_string()))?
+    }
+}
+
+impl Runtime for LinuxRuntime {
+    fn events(&self) -> mpsc::Receiver<RuntimeEvent> {
+        self.shims.events()
+    }
+
+    fn sandboxes(&self) -> Answer<'_, Vec<SandboxInfo>> {
+        self.shims.list().boxed()
+    }
+
+    fn create_sandbox(&self, spec: SandboxSpec) -> Answer<'_, SandboxInfo> {
+        self.shims.create(spec).boxed()
+    }
+
+    fn remove_sandbox<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        self.shims.remove(id).boxed()
+    }
+
+    fn create_container<'a>(
+        &'a self,
+        sandbox: &'a str,
+        spec: ContainerSpec,
+    ) -> Answer<'a, ContainerInfo> {
+        async move {
+            let root = self.root(&spec.image)?;
+            self.shims.create_container(sandbox, spec, root).await
+        }
+        .boxed()
+    }
+
+    fn start_container<'a>(
+        &'a self,
+        sandbox: &'a str,
+        container: &'a str,
+    ) -> Answer<'a, ContainerInfo> {
+        self.shims.start_container(sandbox, container).boxed()
+    }
+
+    fn signal_container<'a>(
+        &'a self,
+        sandbox: &'a str,
+        container: &'a str,
+        signal: i32,
+    ) -> Answer<'a, ()> {
+        self.shims
+            .signal_container(sandbox, container, signal)
+            .boxed()
+    }
+
+    fn remove_container<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ()> {
+        self.shims.remove_container(sandbox, container).boxed()
+    }
+
+    fn exec<'a>(
+        &'a self,
+        sandbox: &'a str,
+        container: &'a str,
+        spec: ExecSpec,
+    ) -> Answer<'a, ExecIo> {
+        self.shims.exec(sandbox, container, spec).boxed()
+    }
+
+    fn attach<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ExecIo> {
+        self.shims.attach(sandbox, container).boxed()
+    }
+
+    fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {
+        self.shims.usage(sandbox, container).boxed()
+    }
+
+    fn image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<ImageInfo>> {
+        let reference = reference.to_owned();
+        self.blocking(move |images| images.find(&reference)).boxed()
+    }
+
+    fn images(&self) -> Answer<'_, Vec<ImageInfo>> {
+        self.blocking(|images| Ok(images.list())).boxed()
+    }
+
+    fn pull(
+        &self,
+        request: PullRequest,
+        progress: Option<mpsc::Sender<PullProgress>>,
+    ) -> Answer<'_, ImageInfo> {
+        self.images.pull(request, progress).boxed()
+    }
+
+    fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()> {
+        let reference = reference.to_owned();
+        self.blocking(move |images| images.remove(&reference))
+            .boxed()
+    }
+}

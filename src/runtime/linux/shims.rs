@@ -25,7 +25,7 @@ use std::{
     collections::HashMap,
     fmt::Write,
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Child,
     sync::{Arc, Mutex},
     time::Duration,
@@ -436,41 +436,9 @@ fn random_id() -> String {
     })
 }
 
-/// Layers (uppermost first, absolute) as the shim wants them: short names below one directory, bottom first.
-#[must_use]
-pub fn short_layers(layers: &[PathBuf]) -> (PathBuf, Vec<String>) {
-    let parent = layers
-        .first()
-        .and_then(|layer| layer.parent())
-        .unwrap_or(Path::new("/"));
-    let together = layers.iter().all(|layer| layer.parent() == Some(parent));
-    let base = if together { parent } else { Path::new("/") };
-    let names = layers.iter().rev().map(|layer| {
-        let name = layer.strip_prefix(base).unwrap_or(layer);
-        name.to_string_lossy().into_owned()
-    });
-    (base.to_owned(), names.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_get_short_names() {
-        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<PathBuf>>();
-        let (base, names) = short_layers(&paths(&["/i/l/top", "/i/l/bottom"]));
-        assert_eq!(
-            (base.to_str().unwrap(), names),
-            ("/i/l", vec!["bottom".to_owned(), "top".to_owned()])
-        );
-        let (base, names) = short_layers(&paths(&["/i/l/top", "/x/bottom"]));
-        assert_eq!(
-            (base.to_str().unwrap(), names),
-            ("/", vec!["x/bottom".to_owned(), "i/l/top".to_owned()])
-        );
-        assert_eq!(random_id().len(), 64);
-    }
 
     #[tokio::test]
     async fn bad_names_never_become_paths() {

@@ -16,7 +16,7 @@ futex_wake futimesat getcpu getcwd getdents getdents64 getegid getegid32 geteuid
 getgroups32 getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresgid32 getresuid \
 getresuid32 getrlimit get_robust_list getrusage getsid getsockname getsockopt get_thread_area gettid gettimeofday \
 getuid getuid32 getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy \
-io_getevents io_pgetevents io_pgetevents_time64 ioprio_get ioprio_set io_setup io_submit ipc kill landlock_add_rule \
+ioctl io_getevents io_pgetevents io_pgetevents_time64 ioprio_get ioprio_set io_setup io_submit ipc kill landlock_add_rule \
 landlock_create_ruleset landlock_restrict_self lchown lchown32 lgetxattr link linkat listen listmount listxattr \
 listxattrat llistxattr _llseek lremovexattr lseek lsetxattr lstat lstat64 madvise map_shadow_stack membarrier \
 memfd_create memfd_secret mincore mkdir mkdirat mknod mknodat mlock mlock2 mlockall mmap mmap2 mprotect mq_getsetattr \
@@ -138,7 +138,12 @@ mod tests {
     fn capabilities_open_calls() {
         let has = |list: &[String], name: &str| list.iter().any(|other| other == name);
         let (none, all) = (names(0), names(u64::MAX));
-        assert!(has(&none, "openat2") && !has(&none, "mount") && !has(&none, "clone3"));
+        assert!(
+            has(&none, "ioctl")
+                && has(&none, "openat2")
+                && !has(&none, "mount")
+                && !has(&none, "clone3")
+        );
         assert!(has(&all, "mount") && has(&all, "clone3") && has(&all, "reboot"));
         let mut sorted = none.clone();
         sorted.dedup();
