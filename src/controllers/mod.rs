@@ -6,10 +6,13 @@
 pub mod framework;
 
 mod hash;
+pub mod inventory;
 mod pods;
 mod share;
 
+mod collector;
 mod deployment;
+mod namespace;
 mod replicaset;
 mod service_account;
 
@@ -19,6 +22,7 @@ use crate::{
     task::Tasks,
 };
 use framework::Actor;
+use inventory::Inventory;
 use std::sync::Arc;
 
 /// What controllers need besides the API.
@@ -34,6 +38,7 @@ pub struct ControllerContext {
     /// Identity does not matter: each controller acts under its own.
     pub client: Client,
     pub informers: Informers,
+    pub inventory: Inventory,
     pub tasks: Tasks,
     pub settings: Arc<Settings>,
 }
@@ -63,6 +68,8 @@ type Start = fn(&ControllerContext);
 
 /// One line per controller.
 pub const ALL: &[(&str, Start)] = &[
+    ("namespace", namespace::start),
+    ("garbage-collector", collector::start),
     ("serviceaccount", service_account::start_accounts),
     ("root-ca-cert-publisher", service_account::start_root_ca),
     ("deployment", deployment::start),
