@@ -23,13 +23,15 @@ use crate::{
 };
 use framework::Actor;
 use inventory::Inventory;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 /// What controllers need besides the API.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// PEM of the certificate authority that signs the API server's certificate.
     pub root_ca: String,
+    /// Where the built-in provisioner makes the directories of volumes.
+    pub volumes: PathBuf,
 }
 
 /// What a controller is started with. Cheap to clone.

@@ -290,84 +290,95 @@ fn conditions(
         .iter()
         .map(|(name, count)| format!("{name} in {count} resource instances"))
         .collect();
-    let fine = |type_, reason, message: &str| (type_, None, reason, message.to_owned());
-    let all: [(&str, Option<&str>, &str, String); 5] = [
-        fine(
-            "NamespaceDeletionDiscoveryFailure",
-            "ResourcesDiscovered",
-            "All resources successfully discovered",
+    let all = CONDITIONS.iter().map(|row| match row.type_ {
+        "NamespaceDeletionContentFailure" if !failures.is_empty() => {
+            let texts = failures.join(", ");
+            let count = failures.len();
+            (
+                row,
+                Some(format!(
+                    "Failed to delete all resource types, {count} remaining: {texts}"
+                )),
+            )
+        }
+        "NamespaceContentRemaining" if !remaining.is_empty() => (
+            row,
+            Some(format!(
+                "Some resources are remaining: {}",
+                remaining.join(", ")
+            )),
         ),
-        fine(
-            "NamespaceDeletionGroupVersionParsingFailure",
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        match failures {
-            [] => fine(
-                "NamespaceDeletionContentFailure",
-                "ContentDeleted",
-                "All content successfully deleted, may be waiting on finalization",
-            ),
-            failures => (
-                "NamespaceDeletionContentFailure",
-                Some("ContentDeletionFailed"),
-                "",
-                format!(
-                    "Failed to delete all resource types, {} remaining: {}",
-                    failures.len(),
-                    failures.join(", ")
-                ),
-            ),
-        },
-        match remaining.as_slice() {
-            [] => fine(
-                "NamespaceContentRemaining",
-                "ContentRemoved",
-                "All content successfully removed",
-            ),
-            remaining => (
-                "NamespaceContentRemaining",
-                Some("SomeResourcesRemain"),
-                "",
-                format!("Some resources are remaining: {}", remaining.join(", ")),
-            ),
-        },
-        match held.as_slice() {
-            [] => fine(
-                "NamespaceFinalizersRemaining",
-                "ContentHasNoFinalizers",
-                "All content-preserving finalizers finished",
-            ),
-            held => (
-                "NamespaceFinalizersRemaining",
-                Some("SomeFinalizersRemain"),
-                "",
-                format!(
-                    "Some content in the namespace has finalizers remaining: {}",
-                    held.join(", ")
-                ),
-            ),
-        },
-    ];
+        "NamespaceFinalizersRemaining" if !held.is_empty() => {
+            let texts = held.join(", ");
+            (
+                row,
+                Some(format!(
+                    "Some content in the namespace has finalizers remaining: {texts}"
+                )),
+            )
+        }
+        _ => (row, None),
+    });
     let known = old.conditions.as_deref().unwrap_or_default();
-    all.into_iter()
-        .map(|(type_, problem, fine, message)| {
-            let status = if problem.is_some() { "True" } else { "False" };
-            let same = known
-                .iter()
-                .find(|one| one.type_ == type_ && one.status == status);
-            NamespaceCondition {
-                type_: type_.to_owned(),
-                status: status.to_owned(),
-                reason: Some(problem.unwrap_or(fine).to_owned()),
-                message: Some(message),
-                last_transition_time: same
-                    .and_then(|one| one.last_transition_time.clone())
-                    .or_else(|| Some(stamp(now))),
-            }
-        })
-        .collect()
+    all.map(|(row, problem)| {
+        let status = if problem.is_some() { "True" } else { "False" };
+        let reason = if problem.is_some() { row.bad } else { row.good };
+        let same = known
+            .iter()
+            .find(|one| one.type_ == row.type_ && one.status == status);
+        NamespaceCondition {
+            type_: row.type_.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(problem.unwrap_or_else(|| row.message.to_owned())),
+            last_transition_time: same
+                .and_then(|one| one.last_transition_time.clone())
+                .or_else(|| Some(stamp(now))),
+        }
+    })
+    .collect()
 }
+
+/// One condition of a namespace that is going: its reasons, and the text when there is no problem.
+struct Row {
+    type_: &'static str,
+    good: &'static str,
+    bad: &'static str,
+    message: &'static str,
+}
+
+const CONDITIONS: &[Row] = &[
+    Row {
+        type_: "NamespaceDeletionDiscoveryFailure",
+        good: "ResourcesDiscovered",
+        bad: "DiscoveryFailed",
+        message: "All resources successfully discovered",
+    },
+    Row {
+        type_: "NamespaceDeletionGroupVersionParsingFailure",
+        good: "ParsedGroupVersions",
+        bad: "GroupVersionParsingFailed",
+        message: "All legacy kube types successfully parsed",
+    },
+    Row {
+        type_: "NamespaceDeletionContentFailure",
+        good: "ContentDeleted",
+        bad: "ContentDeletionFailed",
+        message: "All content successfully deleted, may be waiting on finalization",
+    },
+    Row {
+        type_: "NamespaceContentRemaining",
+        good: "ContentRemoved",
+        bad: "SomeResourcesRemain",
+        message: "All content successfully removed",
+    },
+    Row {
+        type_: "NamespaceFinalizersRemaining",
+        good: "ContentHasNoFinalizers",
+        bad: "SomeFinalizersRemain",
+        message: "All content-preserving finalizers finished",
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use crate::{
     store::{Entry, Expect},
     task::clock,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -301,12 +301,11 @@ pub(super) async fn delete_collection(request: &mut Request<'_>) -> Result<Reply
         .take(limit)
         .cloned()
         .collect();
-    let results: Vec<Result<(), ApiError>> = stream::iter(&victims)
-        .map(|victim| delete_one(request, victim))
-        .buffered(PARALLEL)
-        .collect()
-        .await;
-    results.into_iter().collect::<Result<(), ApiError>>()?;
+    // Not a buffered stream: its closure would keep the future from being `Send` for all lifetimes.
+    for some in victims.chunks(PARALLEL) {
+        let results = join_all(some.iter().map(|victim| delete_one(request, victim))).await;
+        results.into_iter().collect::<Result<(), ApiError>>()?;
+    }
     let items: Result<Vec<_>, ApiError> =
         victims.iter().map(|entry| presented(entry, kind)).collect();
     Ok(Outcome::List(List {
