@@ -1,0 +1,69 @@
+//! Watches: one line per event, sent as soon as it is there.
+
+use super::{Codec, Format, Shape};
+use crate::{
+    api::{
+        ApiError,
+        call::{EventType, WatchEvent},
+    },
+    apiserver::listen::answer::{self, Answer, JSON},
+    task::Stop,
+};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream::BoxStream};
+
+/// Events that are waiting anyway are sent together, up to this many.
+const BURST: usize = 64;
+
+pub fn answer(codec: Codec, events: BoxStream<'static, WatchEvent>, mut stop: Stop) -> Answer {
+    let mut is_first = true;
+    let stopped = async move { stop.stopped().await };
+    let chunks = events
+        .take_until(Box::pin(stopped))
+        .ready_chunks(BURST)
+        .map(move |burst| {
+            let mut out = BytesMut::new();
+            for event in burst {
+                write(&mut out, &codec, event, std::mem::take(&mut is_first));
+            }
+            out.freeze()
+        });
+    answer::stream(content_type(&codec), chunks)
+}
+
+fn content_type(codec: &Codec) -> &'static str {
+    match codec.wanted.format {
+        Format::Yaml => "application/yaml",
+        _ => JSON,
+    }
+}
+
+fn write(out: &mut BytesMut, codec: &Codec, event: WatchEvent, is_first: bool) {
+    let WatchEvent { event, object, .. } = event;
+    let (event, object) = match shaped(codec, event, object, is_first) {
+        Ok(object) => (event, object),
+        Err(failure) => (
+            EventType::Error,
+            Bytes::from(failure.to_status().to_string()),
+        ),
+    };
+    out.reserve(object.len() + 40);
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(event.as_str().as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(&object);
+    out.put_slice(b"}\n");
+}
+
+/// Only the first table of a watch says what its columns are.
+fn shaped(
+    codec: &Codec,
+    event: EventType,
+    object: Bytes,
+    is_first: bool,
+) -> Result<Bytes, ApiError> {
+    match (event, codec.wanted.shape) {
+        (EventType::Error, _) | (_, Shape::Whole) => Ok(object),
+        _ => codec.shaped(object, is_first),
+    }
+}

@@ -1,0 +1,358 @@
+//! One request: who asks, for what, may they, and who answers.
+
+use super::{
+    Front, Peer,
+    answer::{self, Answer},
+};
+use crate::{
+    api::{
+        ApiError,
+        call::{Body, Call, PatchKind, User, Verb},
+    },
+    apiserver::{
+        authenticate,
+        authorize::Attributes,
+        codec::{Circumstances, Codec, negotiate, table::Include},
+        request::{
+            ResourcePath, body,
+            options::{self, Query},
+        },
+        stream,
+    },
+    kinds::{self, Kind},
+};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use hyper::{Request, body::Incoming};
+use std::{
+    borrow::Cow,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
+use tracing::error;
+
+/// For requests that are not meant to stay open.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const AUDIT_ID_MAX: usize = 64;
+
+pub async fn serve(front: Arc<Front>, peer: Arc<Peer>, request: Request<Incoming>) -> Answer {
+    let audit_id = audit_id(request.headers());
+    let begun = Instant::now();
+    let target = Target::of(&request);
+    let shown = target.shown(&request);
+    let _running = front.metrics.begin();
+    let work = handle(&front, &peer, request, target.clone());
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    let mut answer = caught.unwrap_or_else(|_| {
+        error!(path = %shown.path, "a request panicked");
+        answer::error(&ApiError::internal(
+            "This request caused apiserver to panic. Look in the logs for details.",
+        ))
+    });
+    front
+        .metrics
+        .answered(&shown, answer.status().as_u16(), begun.elapsed());
+    let headers = answer.headers_mut();
+    headers.insert(AUDIT_ID, audit_id);
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache, private"));
+    answer
+}
+
+/// The client's own id for the request, or a new one.
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    if let Some(given) = headers.get(AUDIT_ID)
+        && given.len() <= AUDIT_ID_MAX
+    {
+        return given.clone();
+    }
+    let mut random = [0u8; 16];
+    let _ = getrandom::fill(&mut random);
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    HeaderValue::from_str(&parts.join("-")).expect("hexadecimal digits")
+}
+
+/// What a request is about, before anything is known to exist.
+#[derive(Clone)]
+pub struct Target {
+    resource: Option<ResourcePath>,
+    verb: Option<Verb>,
+}
+
+/// What metrics tell about a request.
+pub struct Shown {
+    pub path: String,
+    pub verb: String,
+    /// `None` for paths and unknown kinds: their number is not bounded.
+    pub kind: Option<&'static Kind>,
+    pub subresource: &'static str,
+}
+
+impl Target {
+    fn of<B>(request: &Request<B>) -> Target {
+        let resource = ResourcePath::parse(request.uri().path());
+        let wants_watch = Query::parse(request.uri().query().unwrap_or_default()).flag("watch");
+        let verb = resource
+            .as_ref()
+            .and_then(|path| path.verb(request.method(), wants_watch.unwrap_or(false)));
+        Target { resource, verb }
+    }
+
+    fn kind(&self) -> Option<&'static Kind> {
+        let gvr = &self.resource.as_ref()?.resource;
+        kinds::find(&gvr.group, &gvr.version, &gvr.resource)
+    }
+
+    fn is_long(&self) -> bool {
+        let subresource = self
+            .resource
+            .as_ref()
+            .and_then(|path| path.subresource.as_deref());
+        self.verb == Some(Verb::Watch) || subresource.is_some_and(stream::is_stream)
+    }
+
+    fn shown<B>(&self, request: &Request<B>) -> Shown {
+        let kind = self.kind();
+        let wanted = self
+            .resource
+            .as_ref()
+            .and_then(|path| path.subresource.as_deref());
+        let known = |wanted: &str| {
+            kind?
+                .subresources
+                .iter()
+                .copied()
+                .find(|name| *name == wanted)
+        };
+        let verb = match self.verb {
+            Some(verb) => verb.as_str().to_uppercase(),
+            None => method_name(request.method()).to_uppercase(),
+        };
+        Shown {
+            path: request.uri().path().to_owned(),
+            verb,
+            kind,
+            subresource: wanted.and_then(known).unwrap_or_default(),
+        }
+    }
+}
+
+/// RBAC's verb of a path; unknown methods are all the same.
+fn method_name(method: &Method) -> Cow<'static, str> {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::HEAD
+        | Method::OPTIONS => method.as_str().to_ascii_lowercase().into(),
+        _ => "other".into(),
+    }
+}
+
+async fn handle(
+    front: &Arc<Front>,
+    peer: &Arc<Peer>,
+    mut request: Request<Incoming>,
+    target: Target,
+) -> Answer {
+    let registry = &front.config.registry;
+    let user = match authenticate::user(registry, peer.user.as_ref(), request.headers_mut()) {
+        Ok(user) => user,
+        Err(refusal) => return answer::error(&refusal),
+    };
+    let answered = match target.resource.clone() {
+        None => path(front, &user, request).await,
+        Some(resource) if target.is_long() => {
+            long(front, peer, user, request, target, resource).await
+        }
+        Some(resource) => {
+            let work = resource_request(front, peer, &user, request, &target, resource);
+            match timeout(REQUEST_TIMEOUT, work).await {
+                Ok(answered) => answered,
+                Err(_) => Err(ApiError::new(
+                    504,
+                    "Timeout",
+                    "Timeout: request did not complete within the allotted timeout",
+                )),
+            }
+        }
+    };
+    answered.unwrap_or_else(|failure| answer::error(&failure))
+}
+
+/// Discovery, health and everything else that is no resource.
+async fn path(front: &Front, user: &User, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    let verb = method_name(request.method());
+    let path = request.uri().path().to_owned();
+    let wanted = Attributes {
+        verb: &verb,
+        path: Some(&path),
+        ..Attributes::default()
+    };
+    front.config.registry.authorize(user, &wanted)?;
+    let (parts, _) = request.into_parts();
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(ApiError::method_not_allowed());
+    }
+    Ok(fixed(front, &parts)
+        .await?
+        .unwrap_or_else(answer::page_not_found))
+}
+
+async fn fixed(front: &Front, parts: &Parts) -> Result<Option<Answer>, ApiError> {
+    let path = parts.uri.path();
+    if let Some(answer) = front.health.answer(path, parts.uri.query()) {
+        return Ok(Some(answer));
+    }
+    if path == "/metrics" {
+        return Ok(Some(front.metrics.answer()));
+    }
+    if let Some(answer) = front.openapi.answer(parts).await? {
+        return Ok(Some(answer));
+    }
+    front.discovery.answer(&front.config, parts)
+}
+
+async fn long(
+    front: &Arc<Front>,
+    peer: &Arc<Peer>,
+    user: User,
+    request: Request<Incoming>,
+    target: Target,
+    resource: ResourcePath,
+) -> Result<Answer, ApiError> {
+    match resource.subresource.as_deref() {
+        Some(name) if stream::is_stream(name) => {
+            let served = target
+                .kind()
+                .is_some_and(|kind| kind.subresources.contains(&name));
+            stream::serve(served).await
+        }
+        _ => resource_request(front, peer, &user, request, &target, resource).await,
+    }
+}
+
+/// Everything the registry serves.
+async fn resource_request(
+    front: &Front,
+    peer: &Peer,
+    user: &User,
+    request: Request<Incoming>,
+    target: &Target,
+    path: ResourcePath,
+) -> Result<Answer, ApiError> {
+    let (parts, incoming) = request.into_parts();
+    let Some(verb) = target.verb else {
+        return Err(ApiError::method_not_allowed());
+    };
+    let Some(kind) = target.kind() else {
+        refuse_unknown(front, user, &path, verb)?;
+        return Ok(answer::page_not_found());
+    };
+    if parts.method == Method::HEAD {
+        return Err(ApiError::method_not_allowed());
+    }
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let text = |name: HeaderName| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let user_agent = text(header::USER_AGENT).unwrap_or_default();
+    let codec = Codec {
+        wanted: negotiate(
+            text(header::ACCEPT),
+            Circumstances {
+                user_agent,
+                pretty: query.flag("pretty"),
+                allows_protobuf: false,
+            },
+        )?,
+        kind,
+        include: Include::parse(query.get("includeObject"))?,
+    };
+    let content_type = text(header::CONTENT_TYPE);
+    let patch = match verb {
+        Verb::Patch => Some(body::patch_kind(content_type, false)?),
+        _ => None,
+    };
+    let bytes = body::read(incoming).await?;
+    let body = body::decode(verb, patch, content_type, bytes)?;
+    let call = call(verb, patch, path, body, &query, user_agent)?;
+    let reply = front.call(user, call).await?;
+    codec.answer(reply, peer.stop.clone())
+}
+
+fn call(
+    verb: Verb,
+    patch: Option<PatchKind>,
+    path: ResourcePath,
+    body: Body,
+    query: &Query,
+    user_agent: &str,
+) -> Result<Call, ApiError> {
+    let deletes = matches!(verb, Verb::Delete | Verb::DeleteCollection);
+    let delete_body = match &body {
+        Body::Document(document) if deletes => Some(&document.value),
+        _ => None,
+    };
+    let context = options::Context {
+        verb,
+        patch,
+        user_agent,
+        delete_body,
+    };
+    let mut options = options::parse(query, context)?;
+    let mut name = path.name;
+    // The old way to watch one object.
+    if verb == Verb::Watch
+        && let Some(name) = name.take()
+    {
+        options.field_selector = Some(format!("metadata.name={name}"));
+    }
+    Ok(Call {
+        verb,
+        resource: path.resource,
+        namespace: path.namespace,
+        name,
+        subresource: path.subresource,
+        body: if deletes { Body::None } else { body },
+        options,
+    })
+}
+
+/// A resource nobody serves is told only to those who may ask for it.
+fn refuse_unknown(
+    front: &Front,
+    user: &User,
+    path: &ResourcePath,
+    verb: Verb,
+) -> Result<(), ApiError> {
+    let wanted = Attributes {
+        verb: verb.as_str(),
+        group: &path.resource.group,
+        version: &path.resource.version,
+        resource: &path.resource.resource,
+        subresource: path.subresource.as_deref().unwrap_or_default(),
+        namespace: path.namespace.as_deref().unwrap_or_default(),
+        name: path.name.as_deref().unwrap_or_default(),
+        path: None,
+    };
+    front.config.registry.authorize(user, &wanted)
+}

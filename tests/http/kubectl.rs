@@ -1,0 +1,154 @@
+//! Stock kubectl. Without one on the PATH these tests say so and pass.
+
+use crate::server::TestServer;
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+struct Kubectl<'a> {
+    server: &'a TestServer,
+}
+
+struct Output {
+    is_good: bool,
+    out: String,
+    err: String,
+}
+
+impl Kubectl<'_> {
+    fn new(server: &TestServer) -> Option<Kubectl<'_>> {
+        let pki = &server.pki;
+        let write = |name: &str, text: &str| {
+            let path = server.directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let ca = write("ca.crt", pki.ca_pem());
+        let certificate = write("admin.crt", &pki.admin().certificate);
+        let key = write("admin.key", &pki.admin().key);
+        let address = server.address;
+        write(
+            "kubeconfig",
+            &format!(
+                "{{apiVersion: v1, kind: Config, current-context: t, contexts: [{{name: t, context: {{cluster: t, user: t}}}}], \
+                 clusters: [{{name: t, cluster: {{server: 'https://{address}', certificate-authority: '{ca}'}}}}], \
+                 users: [{{name: t, user: {{client-certificate: '{certificate}', client-key: '{key}'}}}}]}}"
+            ),
+        );
+        let kubectl = Kubectl { server };
+        kubectl.is_there().then_some(kubectl)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test of a foreign program")]
+    fn command(&self) -> Command {
+        let home = self.server.directory.path();
+        let mut command = Command::new("kubectl");
+        command
+            .env("KUBECONFIG", home.join("kubeconfig"))
+            .env("HOME", home);
+        command
+    }
+
+    #[expect(clippy::print_stdout, reason = "says why nothing was tested")]
+    fn is_there(&self) -> bool {
+        let found = self.command().args(["version", "--client"]).output();
+        let is_there = found.is_ok_and(|output| output.status.success());
+        if !is_there {
+            println!("skipped: no kubectl");
+        }
+        is_there
+    }
+
+    fn run(&self, arguments: &str, input: &str) -> Output {
+        let mut child = self
+            .command()
+            .args(arguments.split_whitespace())
+            .arg("--request-timeout=30s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        Output {
+            is_good: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn good(&self, arguments: &str, input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(
+            output.is_good,
+            "kubectl {arguments}: {}{}",
+            output.out, output.err
+        );
+        output.out
+    }
+}
+
+#[test]
+fn resources_are_found() {
+    let server = TestServer::start();
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
+    let listed = kubectl.good("api-resources --no-headers", "");
+    for line in [
+        "deployments",
+        "customresourcedefinitions",
+        "horizontalpodautoscalers",
+    ] {
+        assert!(
+            listed.lines().any(|listed| listed.starts_with(line)),
+            "{listed}"
+        );
+    }
+    assert!(
+        kubectl
+            .good("api-versions", "")
+            .contains("rbac.authorization.k8s.io/v1")
+    );
+    assert!(
+        kubectl
+            .good("version", "")
+            .contains("Server Version: v1.36.2+kubik")
+    );
+}
+
+#[test]
+fn objects_live_and_die() {
+    let server = TestServer::start();
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
+    let manifest =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\ndata: {k: v}\n";
+    let created = kubectl.good("create --validate=ignore -f -", manifest);
+    assert_eq!(created, "configmap/c created\n");
+    assert!(kubectl.good("get cm c -o yaml", "").contains("k: v"));
+    assert_eq!(kubectl.good("get cm c -o jsonpath={.data.k}", ""), "v");
+    let listed = kubectl.good("get cm", "");
+    assert!(listed.starts_with("NAME"), "{listed}");
+    assert_eq!(kubectl.good("label cm c a=b", ""), "configmap/c labeled\n");
+    assert!(
+        kubectl
+            .good("get cm -l a=b -o name", "")
+            .contains("configmap/c")
+    );
+    let missing = kubectl.run("get cm nothing", "");
+    assert_eq!(
+        missing.err,
+        "Error from server (NotFound): configmaps \"nothing\" not found\n"
+    );
+    assert_eq!(kubectl.good("delete cm c", ""), "configmap \"c\" deleted\n");
+}
