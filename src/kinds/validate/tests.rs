@@ -116,6 +116,7 @@ const NAME_PART: &str = "name part must consist of alphanumeric characters, '-',
     '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn pods_and_their_containers() {
     let bad_name = format!("spec.containers[0].name: Invalid value: \"A_b\": {LABEL}");
     let rows: &[Row<'_>] = &[
@@ -309,6 +310,7 @@ fn pods_and_their_containers() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn pods_as_a_whole() {
     let bad_label = format!("spec.nodeSelector: Invalid value: \"a b\": {NAME_PART}");
     let rows: &[Row<'_>] = &[
@@ -488,6 +490,7 @@ fn a_selector_that_misses_its_template_is_told_like_upstream() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn workloads() {
     let mut deployment = workload(json!(1));
     deployment["spec"]["strategy"] = json!({
@@ -761,6 +764,7 @@ fn services() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn configuration_and_storage() {
     let config_map = json!({"metadata": {"name": "c", "namespace": "d"}, "data": {"a": "1"}});
     let rows: &[Row<'_>] = &[
@@ -902,6 +906,7 @@ fn configuration_and_storage() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn network_access_and_limits() {
     let ingress = json!({"spec": {"rules": [{"host": "a.example", "http": {"paths": [
         {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}},
@@ -1013,6 +1018,7 @@ fn network_access_and_limits() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages")]
 fn metadata_of_every_kind() {
     let pod_kind = kind("v1", "Pod");
     let base = json!({"metadata": {"name": "p", "namespace": "default"}});
