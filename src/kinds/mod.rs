@@ -4,6 +4,7 @@
 //! time from their definitions.
 
 mod behavior;
+mod defaults;
 mod kind;
 
 pub mod validate;

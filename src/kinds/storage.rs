@@ -8,6 +8,7 @@ pub const STORAGE: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::CSI_DRIVER,
         ..Kind::row(
             "storage.k8s.io",
             "v1",
