@@ -3,11 +3,17 @@
 //! Paths are absolute within the hierarchy (`/kubik-x/pod<uid>`), never on the file system. Everything is safe to
 //! repeat. Limits of containers are libcontainer's work; this module makes pods' groups, joins, kills, reads, removes.
 
-use crate::runtime::model::{Resources, Usage};
+use crate::runtime::{
+    device,
+    model::{Resources, Usage},
+    spec::Device,
+    sys,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::{
     fs, io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::OnceLock,
     thread,
@@ -116,7 +122,8 @@ impl Cgroups {
         }
     }
 
-    /// Makes a group with its ancestors and sets its limits.
+    /// Makes a group with its ancestors and sets its limits. On v2 only ancestors hand controllers down: a group that
+    /// does may not have processes.
     pub fn ensure(&self, path: &str, limits: &Resources) -> io::Result<()> {
         match self {
             Cgroups::Unified(root) => {
@@ -126,8 +133,6 @@ impl Cgroups {
                     dir.push(part);
                     ensure_dir(&dir)?;
                 }
-                // For the containers below.
-                delegate(&dir);
             }
             Cgroups::Legacy(_) => {
                 for controller in ["cpu", "memory", "pids"] {
@@ -246,6 +251,16 @@ impl Cgroups {
                 "1",
             );
         }
+    }
+
+    /// Lets the group's processes open these devices besides the standard ones. On v1 libcontainer has done it.
+    pub fn restrict_devices(&self, path: &str, devices: &[Device]) -> io::Result<()> {
+        let Cgroups::Unified(root) = self else {
+            return Ok(());
+        };
+        let group = fs::File::open(root.join(path.trim_start_matches('/')))?;
+        let program = sys::load_device_program(&device::program(devices))?;
+        sys::attach_device_program(group.as_fd(), program.as_fd())
     }
 
     /// `None` when the group does not exist.

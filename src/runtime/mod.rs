@@ -11,6 +11,7 @@ pub mod mounts;
 pub mod resolve;
 
 pub mod cgroup;
+mod device;
 pub mod fake;
 pub mod linux;
 pub mod shim;

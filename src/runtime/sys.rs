@@ -309,3 +309,53 @@ pub fn register(file: std::fs::File) -> io::Result<tokio::io::unix::AsyncFd<std:
     // a mutable reference through which the file could be replaced.
     unsafe { tokio::io::unix::AsyncFd::register(file) }.map_err(Into::into)
 }
+
+/// Loads a program that decides about devices.
+pub fn load_device_program(code: &[u64]) -> io::Result<OwnedFd> {
+    const PROG_LOAD: libc::c_int = 5;
+    const CGROUP_DEVICE: u64 = 15;
+    let license = c"Apache-2.0";
+    // `union bpf_attr` for this command: type and count, instructions, license, then a log that is not wanted.
+    let attributes = [
+        CGROUP_DEVICE | (code.len() as u64) << 32,
+        code.as_ptr() as u64,
+        license.as_ptr() as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the pointers in the attributes are to a slice with the count given and to a terminated string; both
+    // live across the call, in which the kernel copies them.
+    let fd = check(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_LOAD,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    })?;
+    Ok(owned(fd))
+}
+
+/// Attaches such a program to a cgroup v2 directory, beside those of its ancestors.
+pub fn attach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    const PROG_ATTACH: libc::c_int = 8;
+    const CGROUP_DEVICE: u32 = 6;
+    const ALLOW_MULTI: u32 = 2;
+    let attributes = [
+        group.as_raw_fd().cast_unsigned(),
+        program.as_raw_fd().cast_unsigned(),
+        CGROUP_DEVICE,
+        ALLOW_MULTI,
+    ];
+    // SAFETY: the attributes are integers only, in an array of the size given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_ATTACH,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    })
+    .map(drop)
+}

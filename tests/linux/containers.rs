@@ -237,6 +237,28 @@ pub async fn what_cannot_run_says_why() {
     world.finish(&["a"]).await;
 }
 
+pub async fn devices_of_the_host_stay_closed() {
+    let world = World::new("device");
+    world.shims.create(world.sandbox("a")).await.unwrap();
+    let (_, text) = world
+        .outcome("a", world.container("null", &["device", "1", "3"]))
+        .await;
+    assert_eq!(text, "stdout F opened");
+    // The memory of the kernel. Making the node is allowed by default, opening it is not.
+    let (_, text) = world
+        .outcome("a", world.container("mem", &["device", "1", "1"]))
+        .await;
+    assert_eq!(text, "stdout F Operation not permitted (os error 1)");
+    let mut privileged = world.container("privileged", &["device", "1", "11"]);
+    privileged.privileged = true;
+    assert_eq!(
+        world.outcome("a", privileged).await.1,
+        "stdout F opened",
+        "the kernel's log"
+    );
+    world.finish(&["a"]).await;
+}
+
 pub async fn memory_limits_kill() {
     let world = World::new("oom");
     world.shims.create(world.sandbox("a")).await.unwrap();

@@ -34,6 +34,7 @@ const TESTS: &[Test] = tests![
     containers::processes_find_what_was_asked_for,
     containers::mounts_and_read_only_roots,
     containers::what_cannot_run_says_why,
+    containers::devices_of_the_host_stay_closed,
     containers::memory_limits_kill,
     containers::signals_end_containers,
     containers::exec_joins_the_container,

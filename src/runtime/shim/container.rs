@@ -1,13 +1,14 @@
 //! One container as its shim knows it: made with libcontainer, recorded on disk, reaped.
 //!
 //! States: `Created` → `Running` → `Exited`, or `Created` → `Exited` (could not run, or killed before its start).
-//! Every change is written to a record, synced and renamed into place, before anybody hears of it.
+//! Every change is written to a record, renamed into place before anybody hears of it; exits are synced too.
 
 use super::{
     exec,
     program::{CANNOT_RUN, Program},
     protocol::{ExecProcess, Failure, NewContainer, RECORDS_DIR, SHM_DIR},
     rootfs::{self, Mounted, Place},
+    serve::complain,
     stdio::{self, Stdio},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         model::{
             ContainerInfo, ContainerSpec, ContainerState, Exit, Propagation, SandboxSpec, Seccomp,
         },
-        spec::{self, PidNamespace, Plan, capability, seccomp, user},
+        spec::{self, Device, PidNamespace, Plan, capability, seccomp, user},
         sys::{self, Forked},
     },
     task::clock,
@@ -41,6 +42,13 @@ use std::{
 };
 
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// Only an exit must survive a loss of power: before it there is nothing that could not be seen to be gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    No,
+}
 
 /// The sandbox as far as its containers need it.
 pub struct Pod<'a> {
@@ -117,7 +125,7 @@ impl Container {
                 return Err(failure);
             }
         }
-        container.save()?;
+        container.save(Durable::No)?;
         Ok(container)
     }
 
@@ -132,7 +140,8 @@ impl Container {
         };
         let propagation = spec::root_propagation(&new.spec.mounts);
         let mounted = rootfs::mount_image(&place, &new.root, propagation)?;
-        let config = self.plan(pod, new, target, &mounted, &place)?;
+        let devices = rootfs::devices(&new.spec.devices, new.spec.privileged);
+        let config = self.plan(pod, new, target, &mounted, &devices)?;
         fs::write(place.dir.join("config.json"), config.to_string())?;
         let result = self.build(new, &place);
         // libcontainer leaves both changed in its caller.
@@ -142,6 +151,15 @@ impl Container {
         let pid = result?;
         let fd = sys::pidfd_open(pid)?;
         cgroup::host().oom_as_group(&self.cgroup);
+        if !new.spec.privileged
+            && let Err(error) = cgroup::host().restrict_devices(&self.cgroup, &devices)
+        {
+            // Where eBPF is not allowed, the machine is somebody else's container and the devices are not there.
+            complain(&format!(
+                "restrict the devices of {}: {error}",
+                self.info.name
+            ));
+        }
         if propagation != Propagation::Private {
             narrow(&fd, &new.spec)?;
         }
@@ -155,7 +173,7 @@ impl Container {
         new: &NewContainer,
         target: Option<i32>,
         mounted: &Mounted,
-        place: &Place,
+        devices: &[Device],
     ) -> Result<Value, Failure> {
         let container = &new.spec;
         let user = user::resolve(
@@ -188,7 +206,7 @@ impl Container {
             image: &new.root,
             user: &user,
             hostname: &pod.spec.hostname,
-            rootfs: &place.rootfs(),
+            rootfs: mounted.path(),
             cgroup: &self.cgroup,
             network: held("net").filter(|_| !host_network),
             uts: held("uts").filter(|_| !host_network),
@@ -204,7 +222,7 @@ impl Container {
             shm: &shm,
             capabilities,
             seccomp: profile(container, capabilities)?,
-            devices: &rootfs::devices(&container.devices, container.privileged),
+            devices,
             oom_score_adj: possible_oom_score(container.oom_score_adj),
         }))
     }
@@ -277,7 +295,7 @@ impl Container {
             pid,
             started_at: clock::now(),
         };
-        self.save()?;
+        self.save(Durable::No)?;
         Ok(())
     }
 
@@ -341,18 +359,23 @@ impl Container {
             finished_at,
             message,
         });
-        self.save()
+        self.save(Durable::Yes)
     }
 
-    fn save(&self) -> io::Result<()> {
+    fn save(&self, durable: Durable) -> io::Result<()> {
         let dir = self.record.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(dir)?;
         let fresh = self.record.with_extension("new");
         let mut file = File::create(&fresh)?;
         file.write_all(&serde_json::to_vec(&self.info)?)?;
-        file.sync_all()?;
+        if durable == Durable::Yes {
+            file.sync_all()?;
+        }
         fs::rename(&fresh, &self.record)?;
-        File::open(dir)?.sync_all()
+        if durable == Durable::Yes {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Only after its exit.

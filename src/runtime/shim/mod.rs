@@ -24,9 +24,13 @@ use std::{
     ffi::OsString,
     fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::{fs::PermissionsExt, net::UnixListener},
+    os::{
+        fd::AsFd,
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Mutex,
 };
 
 pub use container::{log_path, place};
@@ -66,6 +70,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn begin(dir: &Path) -> Result<Shim, Failure> {
     sys::set_name(c"kubik-shim");
+    keep_reasons();
     let _ = nix::unistd::setsid();
     sys::become_subreaper()?;
     std::env::set_current_dir("/")?;
@@ -95,6 +100,18 @@ fn begin(dir: &Path) -> Result<Shim, Failure> {
         last_client: 0,
         leaving: false,
     })
+}
+
+/// libcontainer says why something failed only to its trace, so that is kept: in the sandbox's log, through a
+/// descriptor of its own, because the forked first process of a container gets another standard error.
+fn keep_reasons() {
+    if let Ok(log) = io::stderr().as_fd().try_clone_to_owned() {
+        let trace = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::ERROR)
+            .with_ansi(false);
+        // Refused only if there is one already.
+        let _ = trace.with_writer(Mutex::new(File::from(log))).try_init();
+    }
 }
 
 /// Moves to a group beside the pods, so that neither the pod's limits nor the end of the session or service which

@@ -138,6 +138,10 @@ fn copy_root_attributes(image: &ImageRoot, upper: &Path) -> io::Result<()> {
 }
 
 impl Mounted {
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
     fn root(&self) -> io::Result<OwnedFd> {
         let file = File::options().read(true).open(&self.target)?;
         Ok(file.into())
