@@ -9,6 +9,7 @@ pub mod error;
 pub mod label;
 pub mod name;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
