@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no randomness. Everything here can be tested with a table.
 
+pub mod autoscaler;
 pub mod call;
 pub mod decode;
 pub mod duration;
