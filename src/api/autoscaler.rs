@@ -35,7 +35,9 @@ pub fn to_v2(document: &mut Value) {
     }
     if let Some(status) = document.get_mut("status").and_then(Value::as_object_mut) {
         let cpu = status.remove("currentCPUUtilizationPercentage");
-        let mut metrics = converted(note(CURRENT_METRICS), |metric| Metric::CURRENT.to_v2(metric));
+        let mut metrics = converted(note(CURRENT_METRICS), |metric| {
+            Metric::CURRENT.to_v2(metric)
+        });
         if let (true, Some(percentage)) = (metrics.is_empty(), cpu.filter(Value::is_number)) {
             metrics.push(json!({"type": "Resource", "resource": {
                 "name": "cpu", "current": {"averageUtilization": percentage},
@@ -56,10 +58,19 @@ pub fn to_v1(document: &mut Value) {
         let (cpu, others): (Vec<Value>, Vec<Value>) = take_list(spec, "metrics")
             .into_iter()
             .partition(|metric| cpu_percentage(metric, "target").is_some());
-        if let Some(percentage) = cpu.first().and_then(|metric| cpu_percentage(metric, "target")) {
-            spec.insert("targetCPUUtilizationPercentage".to_owned(), percentage.clone());
+        if let Some(percentage) = cpu
+            .first()
+            .and_then(|metric| cpu_percentage(metric, "target"))
+        {
+            spec.insert(
+                "targetCPUUtilizationPercentage".to_owned(),
+                percentage.clone(),
+            );
         }
-        let others: Vec<Value> = others.iter().map(|metric| Metric::TARGET.to_v1(metric)).collect();
+        let others: Vec<Value> = others
+            .iter()
+            .map(|metric| Metric::TARGET.to_v1(metric))
+            .collect();
         if !others.is_empty() {
             notes.push((METRICS, others.into()));
         }
@@ -69,12 +80,20 @@ pub fn to_v1(document: &mut Value) {
     }
     if let Some(status) = document.get_mut("status").and_then(Value::as_object_mut) {
         let metrics = take_list(status, "currentMetrics");
-        let cpu = metrics.iter().find_map(|metric| cpu_percentage(metric, "current"));
+        let cpu = metrics
+            .iter()
+            .find_map(|metric| cpu_percentage(metric, "current"));
         if let Some(percentage) = cpu {
-            status.insert("currentCPUUtilizationPercentage".to_owned(), percentage.clone());
+            status.insert(
+                "currentCPUUtilizationPercentage".to_owned(),
+                percentage.clone(),
+            );
         }
         // The CPU's status stays in the annotation as well: its raw value fits nowhere else.
-        let metrics: Vec<Value> = metrics.iter().map(|metric| Metric::CURRENT.to_v1(metric)).collect();
+        let metrics: Vec<Value> = metrics
+            .iter()
+            .map(|metric| Metric::CURRENT.to_v1(metric))
+            .collect();
         if !metrics.is_empty() {
             notes.push((CURRENT_METRICS, metrics.into()));
         }
@@ -116,7 +135,11 @@ impl Metric {
 
     /// A source of this kind has its average under a shorter name.
     fn name_in_v1(value: &str, name: &'static str, source: &str) -> &'static str {
-        if source == "object" && value == "averageValue" { "averageValue" } else { name }
+        if source == "object" && value == "averageValue" {
+            "averageValue"
+        } else {
+            name
+        }
     }
 
     fn to_v1(&self, metric: &Value) -> Value {
@@ -127,13 +150,22 @@ impl Metric {
             copy(old, "container", &mut new, "container");
             copy(old, "describedObject", &mut new, "target");
             if let Some(identifier) = old.get("metric").and_then(Value::as_object) {
-                let selector = if source == "external" { "metricSelector" } else { "selector" };
+                let selector = if source == "external" {
+                    "metricSelector"
+                } else {
+                    "selector"
+                };
                 copy(identifier, "name", &mut new, "metricName");
                 copy(identifier, "selector", &mut new, selector);
             }
             if let Some(values) = old.get(self.holder).and_then(Value::as_object) {
                 for (value, name) in self.values {
-                    copy(values, value, &mut new, Metric::name_in_v1(value, name, source));
+                    copy(
+                        values,
+                        value,
+                        &mut new,
+                        Metric::name_in_v1(value, name, source),
+                    );
                 }
             }
             result[source] = new.into();
@@ -147,7 +179,12 @@ impl Metric {
             let mut new = Object::new();
             let mut values = Object::new();
             for (value, name) in self.values {
-                copy(old, Metric::name_in_v1(value, name, source), &mut values, value);
+                copy(
+                    old,
+                    Metric::name_in_v1(value, name, source),
+                    &mut values,
+                    value,
+                );
             }
             if self.holder == "target" {
                 let kind = ["averageUtilization", "averageValue", "value"]
@@ -227,7 +264,10 @@ fn take_notes(document: &mut Value) -> Object {
     let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) else {
         return notes;
     };
-    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else {
+    let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
+    else {
         return notes;
     };
     for name in [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR] {
@@ -246,7 +286,11 @@ fn renamed(value: &Value, rename: fn(&str) -> String) -> Value {
     match value {
         Value::Object(object) => {
             let members = object.iter().filter(|(_, value)| !value.is_null());
-            Value::Object(members.map(|(name, value)| (rename(name), renamed(value, rename))).collect())
+            Value::Object(
+                members
+                    .map(|(name, value)| (rename(name), renamed(value, rename)))
+                    .collect(),
+            )
         }
         Value::Array(items) => items.iter().map(|item| renamed(item, rename)).collect(),
         scalar => scalar.clone(),
@@ -310,14 +354,18 @@ mod tests {
         let mut document = v2();
         to_v1(&mut document);
         let note = |name: &str| -> Value {
-            serde_json::from_str(document["metadata"]["annotations"][name].as_str().unwrap()).unwrap()
+            serde_json::from_str(document["metadata"]["annotations"][name].as_str().unwrap())
+                .unwrap()
         };
         let metrics = note(METRICS);
         assert_eq!(
             metrics[0],
             json!({"type": "Object", "object": {"target": {"kind": "Ingress", "name": "i"}, "metricName": "rps", "selector": {}, "averageValue": "10"}})
         );
-        assert_eq!(metrics[1], json!({"type": "Pods", "pods": {"metricName": "q", "targetAverageValue": "1k"}}));
+        assert_eq!(
+            metrics[1],
+            json!({"type": "Pods", "pods": {"metricName": "q", "targetAverageValue": "1k"}})
+        );
         assert_eq!(
             metrics[4],
             json!({"type": "External", "external": {"metricName": "e", "metricSelector": {"matchLabels": {"a": "b"}}, "targetValue": "3"}})
@@ -339,6 +387,9 @@ mod tests {
         assert_eq!(document["spec"]["metrics"], json!([cpu_metric(&json!(80))]));
         let mut broken = json!({"metadata": {"annotations": {METRICS: "{"}}, "spec": {"targetCPUUtilizationPercentage": 60}});
         to_v2(&mut broken);
-        assert_eq!(broken, json!({"metadata": {}, "spec": {"metrics": [cpu_metric(&json!(60))]}}));
+        assert_eq!(
+            broken,
+            json!({"metadata": {}, "spec": {"metrics": [cpu_metric(&json!(60))]}})
+        );
     }
 }

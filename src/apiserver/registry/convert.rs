@@ -3,10 +3,10 @@
 //! Most versions of a kind differ in `apiVersion` only. The few that do not have a pair of pure functions here.
 
 use crate::{
-    api::{ApiError, name::group_version},
+    api::{ApiError, autoscaler, name::group_version},
     kinds::Kind,
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 struct View {
     group: &'static str,
@@ -35,8 +35,8 @@ const VIEWS: &[View] = &[
         version: "v1",
         plural: "horizontalpodautoscalers",
         fields: &[],
-        to_stored: autoscaler_to_v2,
-        from_stored: autoscaler_to_v1,
+        to_stored: autoscaler::to_v2,
+        from_stored: autoscaler::to_v1,
     },
 ];
 
@@ -116,148 +116,10 @@ fn rename(document: &mut Value, fields: &[(&str, &str)], forward: bool) {
     }
 }
 
-/// What v1 cannot say is kept in annotations.
-const AUTOSCALER_NOTES: &[(&str, &str, &str)] = &[
-    ("spec", "metrics", "autoscaling.alpha.kubernetes.io/metrics"),
-    (
-        "spec",
-        "behavior",
-        "autoscaling.alpha.kubernetes.io/behavior",
-    ),
-    (
-        "status",
-        "conditions",
-        "autoscaling.alpha.kubernetes.io/conditions",
-    ),
-    (
-        "status",
-        "currentMetrics",
-        "autoscaling.alpha.kubernetes.io/current-metrics",
-    ),
-];
-
-fn cpu_metric(target: &Value) -> Value {
-    json!({"type": "Resource", "resource": {
-        "name": "cpu", "target": {"type": "Utilization", "averageUtilization": target},
-    }})
-}
-
-fn is_cpu(metric: &Value) -> bool {
-    metric["type"] == "Resource"
-        && metric["resource"]["name"] == "cpu"
-        && (metric["resource"]["target"]["averageUtilization"].is_number()
-            || metric["resource"]["current"]["averageUtilization"].is_number())
-}
-
-fn autoscaler_to_v2(document: &mut Value) {
-    let mut notes = Map::new();
-    if let Some(annotations) = document["metadata"]["annotations"].as_object_mut() {
-        for (_, _, note) in AUTOSCALER_NOTES {
-            if let Some(text) = annotations.remove(*note) {
-                notes.insert((*note).to_owned(), text);
-            }
-        }
-    }
-    for (part, field, note) in AUTOSCALER_NOTES {
-        let text = notes.get(*note).and_then(Value::as_str).unwrap_or_default();
-        if let Ok(value) = serde_json::from_str::<Value>(text) {
-            document[*part][*field] = value;
-        }
-    }
-    for (part, old, list, wrap) in [
-        (
-            "spec",
-            "targetCPUUtilizationPercentage",
-            "metrics",
-            cpu_metric as fn(&Value) -> Value,
-        ),
-        (
-            "status",
-            "currentCPUUtilizationPercentage",
-            "currentMetrics",
-            |current| {
-                json!({"type": "Resource", "resource": {
-                    "name": "cpu", "current": {"averageUtilization": current},
-                }})
-            },
-        ),
-    ] {
-        let Some(object) = document.get_mut(part).and_then(Value::as_object_mut) else {
-            continue;
-        };
-        if let Some(percentage) = object.remove(old).filter(Value::is_number) {
-            let metrics = object.entry(list).or_insert_with(|| json!([]));
-            if let Some(metrics) = metrics.as_array_mut() {
-                metrics.insert(0, wrap(&percentage));
-            }
-        }
-    }
-}
-
-fn autoscaler_to_v1(document: &mut Value) {
-    for (part, list, of, field) in [
-        (
-            "spec",
-            "metrics",
-            "target",
-            "targetCPUUtilizationPercentage",
-        ),
-        (
-            "status",
-            "currentMetrics",
-            "current",
-            "currentCPUUtilizationPercentage",
-        ),
-    ] {
-        let Some(object) = document.get_mut(part).and_then(Value::as_object_mut) else {
-            continue;
-        };
-        let Some(metrics) = object.get_mut(list).and_then(Value::as_array_mut) else {
-            continue;
-        };
-        if let Some(at) = metrics.iter().position(is_cpu) {
-            let percentage = metrics.remove(at)["resource"][of]["averageUtilization"].take();
-            if metrics.is_empty() {
-                object.remove(list);
-            }
-            object.insert(field.to_owned(), percentage);
-        }
-    }
-    for (part, field, note) in AUTOSCALER_NOTES {
-        let value = document
-            .get_mut(*part)
-            .and_then(Value::as_object_mut)
-            .and_then(|object| object.remove(*field));
-        if let Some(value) = value {
-            document["metadata"]["annotations"][*note] = value.to_string().into();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn autoscalers_survive_the_way_through_v1() {
-        let v2 = json!({
-            "metadata": {"name": "a"},
-            "spec": {"maxReplicas": 3, "metrics": [cpu_metric(&json!(50)), {"type": "Pods"}]},
-        });
-        let mut v1 = v2.clone();
-        autoscaler_to_v1(&mut v1);
-        assert_eq!(v1["spec"]["targetCPUUtilizationPercentage"], 50);
-        assert_eq!(
-            v1["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"],
-            r#"[{"type":"Pods"}]"#
-        );
-        autoscaler_to_v2(&mut v1);
-        v1["metadata"]
-            .as_object_mut()
-            .unwrap()
-            .remove("annotations");
-        assert_eq!(v1, v2);
-    }
+    use serde_json::json;
 
     #[test]
     fn events_have_two_sets_of_names() {
