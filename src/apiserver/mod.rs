@@ -8,6 +8,7 @@ pub mod listen;
 pub mod request;
 
 pub mod authenticate;
+mod admission;
 pub mod authorize;
 pub mod registry;
 pub mod subresource;

@@ -2,7 +2,7 @@
 
 use super::{
     Request, convert,
-    create::{create_object, drop_empty},
+    create::{create_object, default, drop_empty},
     finding,
     list::presented,
     metadata,
@@ -13,8 +13,9 @@ use crate::{
     api::{
         ApiError,
         call::{Body, Document, Outcome, PatchKind, Reply, Verb},
-        decode, patch, schema,
+        decode, patch,
     },
+    apiserver::admission::{self, Attempt, Operation},
     kinds::{Kind, UpdateContext},
     store::{Entry, Expect},
 };
@@ -143,7 +144,20 @@ async fn change_entry(
 ) -> Result<Bytes, Refusal> {
     let kind = request.kind;
     let old = convert::parse(&entry.bytes, kind).map_err(Refusal::Failed)?;
-    let new = wanted(request, entry, &old, wish).map_err(Refusal::Failed)?;
+    let mut new = wanted(request, entry, &old, wish).map_err(Refusal::Failed)?;
+    let registry = request.registry;
+    // Held until the object is stored: what the namespace has left is judged and used in one go.
+    let _turn = registry.quota_turn(&request.namespace).await;
+    let reserved = (kind.storage == "services" && request.subresource.is_none())
+        .then(|| registry.reserve(request, &mut new, Some(&old)))
+        .transpose();
+    let _reserved = reserved.map_err(Refusal::Failed)?;
+    let attempt = Attempt {
+        request,
+        operation: Operation::Update,
+        old: Some(&old),
+    };
+    admission::validate(&attempt, &new).map_err(Refusal::Failed)?;
     let view = request.view();
     let shown = |bytes: Bytes, document: &Value| -> Result<Bytes, Refusal> {
         match view {
@@ -162,7 +176,6 @@ async fn change_entry(
     if request.options.dry_run {
         return shown(new.to_string().into(), &new);
     }
-    let registry = request.registry;
     if is_last {
         registry.remove(kind, &entry.key, entry.modified).await?;
         return shown(new.to_string().into(), &new);
@@ -202,10 +215,13 @@ fn wanted(
         None => keep_status(kind, old, candidate),
     };
     keep_own_metadata(&mut new, old);
-    schema::default(&mut new, kind.definition);
-    if let Some(default) = kind.hooks.default {
-        default(&mut new);
-    }
+    default(kind, &mut new);
+    let attempt = Attempt {
+        request,
+        operation: Operation::Update,
+        old: Some(old),
+    };
+    admission::mutate(&attempt, &mut new)?;
     let context = UpdateContext {
         old,
         subresource: request.subresource.as_deref(),

@@ -7,6 +7,7 @@ use crate::{
         call::{Document, Outcome, Reply},
         schema, time,
     },
+    apiserver::admission::{self, Attempt, Operation},
     kinds::Kind,
     store::Expect,
     task::clock,
@@ -40,6 +41,9 @@ pub(super) async fn create_object(
     if !matches!(text(&object["metadata"], "resourceVersion"), "" | "0") {
         let message = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::new(500, "", message));
+    }
+    if request.kind.storage == "pods" {
+        admission::wait_for_default(request, &object).await;
     }
     let is_generated = text(&object["metadata"], "name").is_empty()
         && !text(&object["metadata"], "generateName").is_empty();
@@ -88,38 +92,88 @@ fn place_in_namespace(request: &Request<'_>, object: &mut Value) -> Result<(), A
 
 async fn store_new(request: &mut Request<'_>, mut object: Value) -> Result<Bytes, Refusal> {
     let kind = request.kind;
-    schema::default(&mut object, kind.definition);
-    if let Some(default) = kind.hooks.default {
-        default(&mut object);
-    }
-    own_metadata(kind, &mut object, &time::format(clock::now()));
-    drop_status(kind, &mut object);
-    if let Some(prepare) = kind.hooks.prepare_create {
-        prepare(&mut object);
-    }
-    let mut found = kind
-        .hooks
-        .validate
-        .map(|validate| validate(&object))
-        .unwrap_or_default();
-    found.extend(metadata::findings(kind, &object["metadata"]));
-    if !found.is_empty() {
-        let error = ApiError::invalid(kind.group, kind.name, &request.name, found);
-        return Err(Refusal::Failed(error));
-    }
-    if let Some(warn) = kind.hooks.warn {
-        request.warnings.extend(warn(&object));
-    }
+    let registry = request.registry;
+    let warnings = complete(request, &mut object).map_err(Refusal::Failed)?;
+    // Held until the object is stored: what the namespace has left is judged and used in one go.
+    let _turn = registry.quota_turn(&request.namespace).await;
+    let attempt = attempt(request);
+    let reserved = (kind.storage == "services")
+        .then(|| registry.reserve(request, &mut object, None))
+        .transpose();
+    let _reserved = reserved.map_err(Refusal::Failed)?;
+    admission::validate(&attempt, &object).map_err(Refusal::Failed)?;
+    request.warnings.extend(warnings);
     let key = request.key();
     if request.options.dry_run {
-        if request.registry.store.get(&key).is_some() {
+        if registry.store.get(&key).is_some() {
             return Err(Refusal::Raced);
         }
         return Ok(object.to_string().into());
     }
-    let registry = request.registry;
     let written = registry.put(kind, &key, Expect::Absent, &object).await?;
     super::list::presented(&written.entry, kind).map_err(Refusal::Failed)
+}
+
+fn attempt<'a>(request: &'a Request<'a>) -> Attempt<'a> {
+    Attempt {
+        request,
+        operation: Operation::Create,
+        old: None,
+    }
+}
+
+/// Defaults, mutating admission, the server's own fields, validation. Answers warnings.
+fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<String>, ApiError> {
+    let kind = request.kind;
+    default(kind, object);
+    admission::mutate(&attempt(request), object)?;
+    own_metadata(kind, object, &time::format(clock::now()));
+    drop_status(kind, object);
+    if let Some(prepare) = kind.hooks.prepare_create {
+        prepare(object);
+    }
+    own_request(request, object);
+    let mut found = kind
+        .hooks
+        .validate
+        .map(|validate| validate(object))
+        .unwrap_or_default();
+    found.extend(metadata::findings(kind, &object["metadata"]));
+    if !found.is_empty() {
+        return Err(ApiError::invalid(
+            kind.group,
+            kind.name,
+            &request.name,
+            found,
+        ));
+    }
+    Ok(kind.hooks.warn.map(|warn| warn(object)).unwrap_or_default())
+}
+
+pub(super) fn default(kind: &Kind, object: &mut Value) {
+    schema::default(object, kind.definition);
+    if let Some(default) = kind.hooks.default {
+        default(object);
+    }
+}
+
+/// A certificate request bears its maker.
+fn own_request(request: &Request<'_>, object: &mut Value) {
+    if request.kind.name != "CertificateSigningRequest" {
+        return;
+    }
+    let user = request.user;
+    let spec = &mut object["spec"];
+    spec["username"] = user.name.as_str().into();
+    spec["groups"] = json!(user.groups);
+    for (field, value) in [("uid", json!(user.uid)), ("extra", json!(user.extra))] {
+        if let Some(spec) = spec.as_object_mut() {
+            match value.as_str() == Some("") || value == json!({}) {
+                true => drop(spec.remove(field)),
+                false => drop(spec.insert(field.to_owned(), value)),
+            }
+        }
+    }
 }
 
 /// Sets what only the server knows of a new object.

@@ -16,6 +16,7 @@ use crate::{
         name::group_version,
         time,
     },
+    apiserver::admission::{self, Attempt, Operation},
     kinds::{Grace, Kind},
     store::{Entry, Expect},
     task::clock,
@@ -203,6 +204,14 @@ async fn delete_entry(request: &Request<'_>, entry: &Entry) -> Result<Reply, Ref
     let kind = request.kind;
     let old = convert::parse(&entry.bytes, kind).map_err(Refusal::Failed)?;
     check_preconditions(request, &old).map_err(Refusal::Failed)?;
+    let attempt = Attempt {
+        request,
+        operation: Operation::Delete,
+        old: Some(&old),
+    };
+    let mut seen = Value::Null;
+    admission::mutate(&attempt, &mut seen).map_err(Refusal::Failed)?;
+    admission::validate(&attempt, &old).map_err(Refusal::Failed)?;
     let now = clock::now();
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let fate = fate(kind, &old, &request.options.delete, now).map_err(|why| {

@@ -6,6 +6,7 @@
 
 pub mod body;
 mod change;
+mod component;
 pub mod convert;
 mod create;
 mod delete;
@@ -16,13 +17,15 @@ mod list;
 pub mod metadata;
 mod options;
 pub mod place;
+mod review;
 mod selection;
+mod services;
 pub mod testing;
 mod watch;
 mod write;
 
 use super::{
-    authorize::{self, Attributes, Decision},
+    authorize::{self, Attributes, Decision, Rule},
     subresource::{self, View, action, view},
     token::Tokens,
 };
@@ -36,7 +39,8 @@ use crate::{
     pki::TokenKey,
     store::{Entry, Store},
 };
-use std::sync::{Arc, RwLock};
+use ipnet::Ipv4Net;
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use tracing::debug;
 
 /// What a registry is made of.
@@ -47,6 +51,8 @@ pub struct RegistryConfig {
     pub token_key: Arc<TokenKey>,
     /// Who signs them: `https://kubernetes.default.svc.cluster.local`.
     pub issuer: String,
+    /// Where ClusterIPs come from.
+    pub service_cidr: Ipv4Net,
 }
 
 /// The API behind every front. Shared as an `Arc`.
@@ -54,6 +60,8 @@ pub struct Registry {
     pub(super) store: Store,
     access: RwLock<authorize::Index>,
     tokens: Tokens,
+    services: Mutex<services::Pool>,
+    pub(super) quota_lock: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -64,6 +72,8 @@ impl Registry {
             store: config.store,
             access: RwLock::default(),
             tokens: Tokens::new(config.token_key, config.issuer),
+            services: Mutex::new(services::Pool::new(config.service_cidr)),
+            quota_lock: tokio::sync::Mutex::default(),
         };
         registry.observe_all();
         Arc::new(registry)
@@ -76,6 +86,9 @@ impl Registry {
         let body = std::mem::take(&mut request.body);
         self.authorize(user, &request.attributes())?;
         let mut reply = match (request.verb, request.subresource.is_some()) {
+            (Verb::Get | Verb::List, false) if !request.kind.is_stored() => {
+                component::read(&mut request)
+            }
             (Verb::Get, _) => list::get(&request).await,
             (Verb::List, false) => list::list(&request).await,
             (Verb::Watch, false) => watch::watch(&request).await,
@@ -86,6 +99,9 @@ impl Registry {
             (Verb::DeleteCollection, false) => delete::delete_collection(&mut request).await,
             _ => Err(ApiError::method_not_allowed()),
         }?;
+        if !matches!(request.verb, Verb::Get | Verb::List | Verb::Watch) {
+            self.settle_quotas(&request.namespace).await;
+        }
         reply.warnings.append(&mut request.warnings);
         Ok(reply)
     }
@@ -117,8 +133,26 @@ impl Registry {
     }
 
     fn decide(&self, user: &User, wanted: &Attributes<'_>) -> Decision {
-        let access = self.access.read().expect("no panic while locked");
-        access.decide(user, wanted)
+        self.access().decide(user, wanted)
+    }
+
+    /// Everything the user may in a namespace, and the roles that bindings name in vain.
+    pub(super) fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, Vec<String>) {
+        self.access().rules(user, namespace)
+    }
+
+    /// What a role grants.
+    pub(super) fn role_rules(
+        &self,
+        namespace: &str,
+        kind: &str,
+        name: &str,
+    ) -> Option<Arc<Vec<Rule>>> {
+        self.access().role(namespace, kind, name)
+    }
+
+    fn access(&self) -> RwLockReadGuard<'_, authorize::Index> {
+        self.access.read().expect("no panic while locked")
     }
 }
 
@@ -129,6 +163,7 @@ async fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, 
                 let body = request.accept(document, request.expected())?;
                 subresource::binding::create(request, &body).await
             }
+            _ if !request.kind.is_stored() => review::create(request, document),
             _ => create::create(request, document).await,
         };
     };

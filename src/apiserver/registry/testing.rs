@@ -17,6 +17,7 @@ pub fn registry() -> Arc<Registry> {
     Registry::new(RegistryConfig {
         store: store.expect("a store in memory opens"),
         token_key: Arc::new(TokenKey::generate().expect("the kernel has random bytes")),
+        service_cidr: "10.96.0.0/16".parse().expect("a range"),
         issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
     })
 }

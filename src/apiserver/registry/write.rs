@@ -17,9 +17,10 @@ const ROLES: &str = "roles.rbac.authorization.k8s.io";
 const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const BINDINGS: &str = "rolebindings.rbac.authorization.k8s.io";
 const CLUSTER_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
+const SERVICES: &str = "services";
 
 /// Kinds whose objects the server keeps an index of.
-const OBSERVED: &[&str] = &[ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS];
+const OBSERVED: &[&str] = &[ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS, SERVICES];
 
 /// What a write met.
 #[derive(Debug)]
@@ -153,10 +154,17 @@ impl Registry {
         if !OBSERVED.contains(&storage) {
             return;
         }
+        let newest = || -> Option<Value> {
+            let entry = self.store.get(key)?;
+            serde_json::from_slice(&entry.bytes).ok()
+        };
+        if storage == SERVICES {
+            let mut services = self.services.lock().expect("no panic while locked");
+            services.observe(key, newest().as_ref());
+            return;
+        }
         let mut access = self.access.write().expect("no panic while locked");
-        let entry = self.store.get(key);
-        let document: Option<Value> =
-            entry.and_then(|entry| serde_json::from_slice(&entry.bytes).ok());
+        let document = newest();
         let (namespace, name) = place::parts(key);
         match storage {
             ROLES | CLUSTER_ROLES => access.set_role(namespace, name, document.as_ref()),

@@ -1,0 +1,184 @@
+//! Admission: steps that complete or refuse writes, after decoding and before the store.
+//!
+//! [`STEPS`] is the order, upstream's. All mutations run first, then the kind's own validation, then the steps'. A step
+//! reads facts through the registry and decides; it never writes.
+
+mod account;
+mod certificate;
+mod default_class;
+mod escalation;
+mod lifecycle;
+mod limit_range;
+mod priority;
+mod protection;
+mod quota;
+mod resize;
+mod runtime_class;
+mod toleration;
+
+pub use account::wait_for_default;
+
+use super::registry::Request;
+use crate::{api::ApiError, kinds::Kind};
+use serde_json::Value;
+use tracing::debug;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// A write on its way. `object` travels beside it: mutations change it.
+pub struct Attempt<'a> {
+    pub request: &'a Request<'a>,
+    pub operation: Operation,
+    /// The stored object, for updates and deletes.
+    pub old: Option<&'a Value>,
+}
+
+impl Attempt<'_> {
+    pub fn kind(&self) -> &'static Kind {
+        self.request.kind
+    }
+
+    pub fn is(&self, operation: Operation) -> bool {
+        self.operation == operation
+    }
+
+    pub fn subresource(&self) -> &str {
+        self.request.subresource.as_deref().unwrap_or_default()
+    }
+
+    /// A new object, not something done to one.
+    pub fn is_creation(&self) -> bool {
+        self.is(Operation::Create) && self.subresource().is_empty()
+    }
+
+    pub fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::forbidden(&self.request.resource, &self.request.name, why)
+    }
+}
+
+type Mutate = fn(&Attempt<'_>, &mut Value) -> Result<(), ApiError>;
+type Validate = fn(&Attempt<'_>, &Value) -> Result<(), ApiError>;
+
+struct Step {
+    /// As upstream's flag names it.
+    name: &'static str,
+    /// Where objects lie that the step is about; empty: all.
+    storage: &'static [&'static str],
+    mutate: Option<Mutate>,
+    validate: Option<Validate>,
+}
+
+const PODS: &[&str] = &["pods"];
+const CLAIMS: &[&str] = &["persistentvolumeclaims"];
+
+const STEPS: &[Step] = &[
+    Step::new("NamespaceLifecycle", &[], Some(lifecycle::admit), None),
+    Step::new(
+        "LimitRanger",
+        &["pods", "persistentvolumeclaims"],
+        Some(limit_range::complete),
+        Some(limit_range::check),
+    ),
+    Step::new("ServiceAccount", PODS, Some(account::complete), None),
+    Step::new(
+        "TaintNodesByCondition",
+        &["nodes"],
+        Some(toleration::taint_node),
+        None,
+    ),
+    Step::new("Priority", PODS, Some(priority::complete), None),
+    Step::new(
+        "Priority",
+        &["priorityclasses.scheduling.k8s.io"],
+        None,
+        Some(priority::check_class),
+    ),
+    Step::new(
+        "DefaultTolerationSeconds",
+        PODS,
+        Some(toleration::complete),
+        None,
+    ),
+    Step::new(
+        "DefaultStorageClass",
+        CLAIMS,
+        Some(default_class::storage),
+        None,
+    ),
+    Step::new(
+        "StorageObjectInUseProtection",
+        &["persistentvolumeclaims", "persistentvolumes"],
+        Some(protection::complete),
+        None,
+    ),
+    Step::new(
+        "PersistentVolumeClaimResize",
+        CLAIMS,
+        None,
+        Some(resize::check),
+    ),
+    Step::new("RuntimeClass", PODS, Some(runtime_class::complete), None),
+    Step::new(
+        "CertificateApproval",
+        &["certificatesigningrequests.certificates.k8s.io"],
+        None,
+        Some(certificate::check),
+    ),
+    Step::new(
+        "DefaultIngressClass",
+        &["ingresses.networking.k8s.io"],
+        Some(default_class::ingress),
+        None,
+    ),
+    Step::new("RBAC", escalation::STORAGE, None, Some(escalation::check)),
+    Step::new("ResourceQuota", &[], None, Some(quota::check)),
+];
+
+impl Step {
+    const fn new(
+        name: &'static str,
+        storage: &'static [&'static str],
+        mutate: Option<Mutate>,
+        validate: Option<Validate>,
+    ) -> Step {
+        Step {
+            name,
+            storage,
+            mutate,
+            validate,
+        }
+    }
+
+    fn tell(&self, attempt: &Attempt<'_>, error: &ApiError) {
+        debug!(step = self.name, key = attempt.request.key(), %error, "refused a write");
+    }
+
+    fn is_about(&self, kind: &Kind) -> bool {
+        self.storage.is_empty() || self.storage.contains(&kind.storage)
+    }
+}
+
+/// Completes the object, or refuses early.
+pub fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), ApiError> {
+    for step in STEPS.iter().filter(|step| step.is_about(attempt.kind())) {
+        if let Some(mutate) = step.mutate {
+            mutate(attempt, object).inspect_err(|error| step.tell(attempt, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Judges the completed, valid object; for a delete, the one that is to go.
+pub fn validate(attempt: &Attempt<'_>, object: &Value) -> Result<(), ApiError> {
+    for step in STEPS.iter().filter(|step| step.is_about(attempt.kind())) {
+        if let Some(validate) = step.validate {
+            validate(attempt, object).inspect_err(|error| step.tell(attempt, error))?;
+        }
+    }
+    Ok(())
+}
