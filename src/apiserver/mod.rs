@@ -7,9 +7,10 @@
 pub mod listen;
 pub mod request;
 
-pub mod authenticate;
 mod admission;
+pub mod authenticate;
 pub mod authorize;
+pub mod bootstrap;
 pub mod registry;
 pub mod subresource;
 pub mod token;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod admission;
 mod server;
+mod start;
 mod subresources;
 mod verbs;
 mod watches;

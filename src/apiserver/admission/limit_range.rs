@@ -230,11 +230,11 @@ fn claim_findings(ranges: &[Value], claim: &Value) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn range(limit: Value) -> Value {
+    fn range(limit: &Value) -> Value {
         json!({"spec": {"limits": [limit]}})
     }
 
-    fn pod(requests: Value, limits: Value) -> Value {
+    fn pod(requests: &Value, limits: &Value) -> Value {
         json!({"metadata": {}, "spec": {"containers": [
             {"name": "c", "resources": {"requests": requests, "limits": limits}},
         ]}})
@@ -242,11 +242,11 @@ mod tests {
 
     #[test]
     fn defaults_fill_gaps_only() {
-        let range = range(json!({
+        let range = range(&json!({
             "type": "Container",
             "default": {"cpu": "2"}, "defaultRequest": {"cpu": "1", "memory": "1Gi"},
         }));
-        let mut one = pod(json!({"memory": "5Gi"}), json!({}));
+        let mut one = pod(&json!({"memory": "5Gi"}), &json!({}));
         fill(&mut one, &range);
         let resources = &one["spec"]["containers"][0]["resources"];
         assert_eq!(resources["requests"], json!({"cpu": "1", "memory": "5Gi"}));
@@ -262,22 +262,22 @@ mod tests {
         let cases = [
             (
                 json!({"type": "Container", "min": {"cpu": "100m"}}),
-                pod(json!({"cpu": "50m"}), json!({})),
+                pod(&json!({"cpu": "50m"}), &json!({})),
                 "minimum cpu usage per Container is 100m, but request is 50m",
             ),
             (
                 json!({"type": "Pod", "max": {"memory": "1Gi"}}),
-                pod(json!({}), json!({"memory": "2Gi"})),
+                pod(&json!({}), &json!({"memory": "2Gi"})),
                 "maximum memory usage per Pod is 1Gi, but limit is 2Gi",
             ),
             (
                 json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}),
-                pod(json!({"cpu": "1"}), json!({"cpu": "4"})),
+                pod(&json!({"cpu": "1"}), &json!({"cpu": "4"})),
                 "cpu max limit to request ratio per Container is 2, but provided ratio is 4.000000",
             ),
         ];
         for (limit, pod, expected) in cases {
-            assert_eq!(pod_findings(&[range(limit)], &pod), [expected]);
+            assert_eq!(pod_findings(&[range(&limit)], &pod), [expected]);
         }
     }
 }

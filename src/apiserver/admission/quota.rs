@@ -332,7 +332,7 @@ fn is_best_effort(pod: &Value) -> bool {
 mod tests {
     use super::*;
 
-    fn amounts(value: Value) -> Usage {
+    fn amounts(value: &Value) -> Usage {
         hard(&json!({"spec": {"hard": value}}))
     }
 
@@ -340,9 +340,9 @@ mod tests {
     fn refusals_name_what_is_exceeded() {
         let text = exceeded(
             "q",
-            &amounts(json!({"pods": "2", "requests.cpu": "1"})),
-            &amounts(json!({"pods": "2", "requests.cpu": "100m"})),
-            &amounts(json!({"pods": "1", "requests.cpu": "100m"})),
+            &amounts(&json!({"pods": "2", "requests.cpu": "1"})),
+            &amounts(&json!({"pods": "2", "requests.cpu": "100m"})),
+            &amounts(&json!({"pods": "1", "requests.cpu": "100m"})),
         );
         assert_eq!(
             text.as_deref(),
@@ -368,7 +368,7 @@ mod tests {
             "2"
         );
         assert_eq!(
-            unspecified(&amounts(json!({"limits.cpu": "1"})), &pod),
+            unspecified(&amounts(&json!({"limits.cpu": "1"})), &pod),
             ["limits.cpu for: b"]
         );
     }

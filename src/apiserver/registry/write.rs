@@ -120,6 +120,20 @@ impl Registry {
         }
     }
 
+    /// Stores an object of the server's own. That somebody was quicker is no failure.
+    pub(in crate::apiserver) async fn seed(
+        &self,
+        kind: &Kind,
+        key: &str,
+        expect: Expect,
+        object: &Value,
+    ) -> Result<(), ApiError> {
+        match self.put(kind, key, expect, object).await {
+            Ok(_) | Err(Refusal::Raced) => Ok(()),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
     /// A stored document, in its stored version.
     pub(in crate::apiserver) fn read(
         &self,
