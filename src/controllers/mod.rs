@@ -12,7 +12,6 @@ mod share;
 
 mod collector;
 mod deployment;
-mod endpoint;
 mod namespace;
 mod replicaset;
 mod service_account;
@@ -81,9 +80,6 @@ pub const ALL: &[(&str, Start)] = &[
         "replicationcontroller",
         replicaset::start_replication_controllers,
     ),
-    ("endpointslice", endpoint::start_slices),
-    ("endpoint", endpoint::start_endpoints),
-    ("endpointslicemirroring", endpoint::start_mirroring),
 ];
 
 /// Starts every controller; they run until the tasks of the context are shut down.

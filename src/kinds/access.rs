@@ -2,7 +2,6 @@
 //!
 //! Reviews are answered, never stored.
 
-use super::behavior;
 use super::kind::{Kind, Scope};
 
 pub const AUTHENTICATION: &[Kind] = &[
@@ -100,7 +99,6 @@ pub const RBAC: &[Kind] = &[
     Kind {
         scope: Scope::Cluster,
         create_on_update: true,
-        hooks: behavior::CLUSTER_ROLE_BINDING,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -116,7 +114,6 @@ pub const RBAC: &[Kind] = &[
     Kind {
         scope: Scope::Cluster,
         create_on_update: true,
-        hooks: behavior::CLUSTER_ROLE,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -127,7 +124,6 @@ pub const RBAC: &[Kind] = &[
     },
     Kind {
         create_on_update: true,
-        hooks: behavior::ROLE_BINDING,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -138,7 +134,6 @@ pub const RBAC: &[Kind] = &[
     },
     Kind {
         create_on_update: true,
-        hooks: behavior::ROLE,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -154,7 +149,6 @@ pub const CERTIFICATES: &[Kind] = &[Kind {
     scope: Scope::Cluster,
     subresources: &["approval", "status"],
     selectable_fields: &["spec.signerName"],
-    hooks: behavior::CERTIFICATE_SIGNING_REQUEST,
     ..Kind::row(
         "certificates.k8s.io",
         "v1",

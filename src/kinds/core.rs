@@ -2,7 +2,6 @@
 //!
 //! Binding and ComponentStatus are not stored: the first is an action, the second is computed.
 
-use super::behavior;
 use super::kind::{Grace, Kind, Scope};
 use crate::api::call::Propagation;
 
@@ -31,7 +30,6 @@ pub const CORE: &[Kind] = &[
     },
     Kind {
         short: &["cm"],
-        hooks: behavior::CONFIG_MAP,
         ..Kind::row(
             "",
             "v1",
@@ -43,7 +41,6 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["ep"],
         create_on_update: true,
-        hooks: behavior::ENDPOINTS,
         ..Kind::row(
             "",
             "v1",
@@ -79,7 +76,6 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["limits"],
         create_on_update: true,
-        hooks: behavior::LIMIT_RANGE,
         ..Kind::row(
             "",
             "v1",
@@ -96,7 +92,6 @@ pub const CORE: &[Kind] = &[
         ],
         subresources: &["finalize", "status"],
         selectable_fields: &["status.phase"],
-        hooks: behavior::NAMESPACE,
         ..Kind::row(
             "",
             "v1",
@@ -110,7 +105,6 @@ pub const CORE: &[Kind] = &[
         scope: Scope::Cluster,
         subresources: &["proxy", "status"],
         selectable_fields: &["spec.unschedulable"],
-        hooks: behavior::NODE,
         ..Kind::row(
             "",
             "v1",
@@ -122,7 +116,6 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["pvc"],
         subresources: &["status"],
-        hooks: behavior::PERSISTENT_VOLUME_CLAIM,
         ..Kind::row(
             "",
             "v1",
@@ -139,7 +132,6 @@ pub const CORE: &[Kind] = &[
         short: &["pv"],
         scope: Scope::Cluster,
         subresources: &["status"],
-        hooks: behavior::PERSISTENT_VOLUME,
         ..Kind::row(
             "",
             "v1",
@@ -176,7 +168,6 @@ pub const CORE: &[Kind] = &[
         ],
         has_generation: true,
         grace: Grace::Pod,
-        hooks: behavior::POD,
         ..Kind::row(
             "",
             "v1",
@@ -187,7 +178,6 @@ pub const CORE: &[Kind] = &[
     },
     Kind {
         has_generation: true,
-        hooks: behavior::POD_TEMPLATE,
         ..Kind::row(
             "",
             "v1",
@@ -203,7 +193,6 @@ pub const CORE: &[Kind] = &[
         selectable_fields: &["status.replicas"],
         has_generation: true,
         default_propagation: Propagation::Orphan,
-        hooks: behavior::REPLICATION_CONTROLLER,
         ..Kind::row(
             "",
             "v1",
@@ -219,7 +208,6 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["quota"],
         subresources: &["status"],
-        hooks: behavior::RESOURCE_QUOTA,
         ..Kind::row(
             "",
             "v1",
@@ -230,7 +218,6 @@ pub const CORE: &[Kind] = &[
     },
     Kind {
         selectable_fields: &["type"],
-        hooks: behavior::SECRET,
         ..Kind::row(
             "",
             "v1",
@@ -256,7 +243,6 @@ pub const CORE: &[Kind] = &[
         subresources: &["proxy", "status"],
         selectable_fields: &["spec.clusterIP", "spec.type"],
         create_on_update: true,
-        hooks: behavior::SERVICE,
         ..Kind::row(
             "",
             "v1",

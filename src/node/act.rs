@@ -1,0 +1,462 @@
+//! Carries out the steps that take time. Each is safe to repeat; none decides more than how to say what went wrong.
+
+use super::{
+    host::Host,
+    observed::Ended,
+    spec::{self, Wanted},
+    translate::{self, Parts, env, etc, mount, title},
+    volume::Prepared,
+};
+use crate::{
+    api::{
+        ApiError,
+        call::{Call, PatchKind, Verb},
+        object::Object,
+    },
+    client::EventKind,
+    net::{
+        model::{Attach, HostPort},
+        rules::Protocol,
+    },
+    runtime::{
+        model::{ContainerInfo, ContainerState, Exit, ImageInfo, Mount, RuntimeError},
+        mounts,
+    },
+    task::Tasks,
+};
+use anyhow::Context;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde_json::Value;
+use std::{
+    fs, io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+/// A termination message longer than this is cut.
+const MESSAGE_MAX: usize = 4096;
+/// What stands in for a message that was not written: the end of the log.
+const FALLBACK_BYTES: usize = 2048;
+const FALLBACK_LINES: usize = 80;
+
+/// Sandbox, network, and the files in `/etc` that name the pod. Answers the pod's address.
+pub async fn create_sandbox(host: &Host, pod: &Pod) -> anyhow::Result<Ipv4Addr> {
+    let _turn = host.starts.acquire().await?;
+    let spec = spec::of(pod);
+    let facts = host.facts(pod, None);
+    let place = host.place(pod);
+    let directories = [place.log_dir.clone(), place.data_dir.clone()];
+    let made = Tasks::blocking(move || directories.iter().try_for_each(fs::create_dir_all));
+    made.await??;
+    let request = translate::sandbox(pod, &place, &facts.hostname);
+    let id = request.id.clone();
+    let sandbox = host.runtime.create_sandbox(request).await?;
+    let address = if spec.host_network == Some(true) {
+        host.address()
+    } else {
+        let attach = Attach {
+            sandbox: id,
+            netns: sandbox.netns,
+            range: host.config.pod_cidr,
+            address: None,
+            host_ports: host_ports(&spec),
+        };
+        let attached = host.network.attach(attach).await;
+        attached
+            .context("failed to setup network for sandbox")?
+            .address
+    };
+    write_etc(host, pod, address, &facts.hostname).await?;
+    Ok(address)
+}
+
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let containers = spec::containers(spec);
+    let ports = containers
+        .iter()
+        .flat_map(|wanted| wanted.container.ports.iter().flatten());
+    let number = |port: i32| u16::try_from(port).ok().filter(|&port| port > 0);
+    ports
+        .filter_map(|port| {
+            Some(HostPort {
+                host_ip: port.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
+                protocol: match port.protocol.as_deref() {
+                    Some("UDP") => Protocol::Udp,
+                    Some("SCTP") => Protocol::Sctp,
+                    _ => Protocol::Tcp,
+                },
+                host_port: number(port.host_port?)?,
+                container_port: number(port.container_port)?,
+            })
+        })
+        .collect()
+}
+
+/// `hosts`, `resolv.conf` and `hostname`, once per sandbox.
+async fn write_etc(
+    host: &Host,
+    pod: &Pod,
+    address: Ipv4Addr,
+    hostname: &str,
+) -> anyhow::Result<()> {
+    let spec = spec::of(pod).into_owned();
+    let directory = etc_directory(host, pod);
+    let (name, domain) = etc::names(pod, &host.cluster.cluster_domain);
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let cluster = host.cluster.clone();
+    let hostname = format!("{hostname}\n");
+    let work = move || -> io::Result<()> {
+        fs::create_dir_all(&directory)?;
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let hosts = if spec.host_network == Some(true) {
+            etc::host_network_hosts(&spec, &read("/etc/hosts"))
+        } else {
+            etc::hosts(&spec, address, &name, &domain)
+        };
+        let of_host = etc::Resolver::parse(&read("/etc/resolv.conf"));
+        let domain = &cluster.cluster_domain;
+        let dns = cluster.dns_service_ip();
+        let resolver = etc::resolver(&spec, &namespace, domain, dns, &of_host);
+        fs::write(directory.join("hosts"), hosts)?;
+        fs::write(directory.join("resolv.conf"), resolver.text())?;
+        fs::write(directory.join("hostname"), hostname)
+    };
+    Ok(Tasks::blocking(work).await??)
+}
+
+fn etc_directory(host: &Host, pod: &Pod) -> PathBuf {
+    host.layout.pod(pod.uid()).join("etc")
+}
+
+/// Kills what is left of the sandbox and frees its address.
+pub async fn remove_sandbox(host: &Host, uid: &str) -> anyhow::Result<()> {
+    let removed = host.runtime.remove_sandbox(uid).await;
+    // Not before: an address is given to the next pod as soon as it is free.
+    let detached = host.network.detach(uid).await;
+    removed?;
+    detached?;
+    Ok(())
+}
+
+/// What a start needs to know besides the pod.
+pub struct Start {
+    pub attempt: u32,
+    pub crashes: u32,
+    pub image: ImageInfo,
+    pub volumes: Prepared,
+    pub address: Ipv4Addr,
+    /// The attempt before, which is removed once the new one runs.
+    pub previous: Option<String>,
+}
+
+/// Why a container does not run.
+#[derive(Debug)]
+pub struct StartFailed {
+    pub reason: &'static str,
+    pub message: String,
+    /// Set when the attempt exists and has ended.
+    pub ended: Option<Box<Ended>>,
+}
+
+/// Creates and starts a container.
+pub async fn start(
+    host: &Host,
+    pod: &Pod,
+    wanted: &Wanted<'_>,
+    start: Start,
+) -> Result<ContainerInfo, StartFailed> {
+    let _turn = host.starts.acquire().await;
+    let field = wanted.field_path();
+    let tell = |kind, reason: &str, text: &str| host.event(pod, Some(&field), kind, reason, text);
+    let created = create(host, pod, wanted, &start).await;
+    let created = created.inspect_err(|failed| {
+        tell(
+            EventKind::Warning,
+            "Failed",
+            &format!("Error: {}", failed.message),
+        );
+    })?;
+    tell(EventKind::Normal, "Created", "Container created");
+    let sandbox = pod.uid();
+    let started = host.runtime.start_container(sandbox, &created.id).await;
+    let info = started.map_err(|failure| {
+        tell(EventKind::Warning, "Failed", &format!("Error: {failure}"));
+        let now = crate::task::clock::now();
+        StartFailed {
+            reason: "RunContainerError",
+            message: failure.to_string(),
+            ended: Some(Box::new(Ended {
+                id: created.id.clone(),
+                code: 128,
+                reason: "StartError".to_owned(),
+                message: failure.to_string(),
+                finished_at: now,
+                ..Ended::default()
+            })),
+        }
+    })?;
+    tell(EventKind::Normal, "Started", "Container started");
+    if let Some(previous) = &start.previous {
+        // Its log and its last state are kept elsewhere; a failure here only costs disk until the sandbox goes.
+        let _ = host.runtime.remove_container(sandbox, previous).await;
+    }
+    Ok(info)
+}
+
+async fn create(
+    host: &Host,
+    pod: &Pod,
+    wanted: &Wanted<'_>,
+    start: &Start,
+) -> Result<ContainerInfo, StartFailed> {
+    let config = |failure: translate::ConfigError| StartFailed {
+        reason: "CreateContainerConfigError",
+        message: failure.0,
+        ended: None,
+    };
+    let facts = host.facts(pod, Some(start.address));
+    let container = &*wanted.container;
+    let environment = env::environment(pod, container, &host.sources(), &facts).map_err(config)?;
+    for text in &environment.skipped {
+        let reason = "InvalidEnvironmentVariableNames";
+        host.event(
+            pod,
+            Some(&wanted.field_path()),
+            EventKind::Warning,
+            reason,
+            text,
+        );
+    }
+    let volume_mounts = mount::volume_mounts(container, &environment).map_err(config)?;
+    let mounts = prepare_mounts(host, pod, wanted, start, volume_mounts).await?;
+    let image_names =
+        super::image::names(container.image.as_deref().unwrap_or_default(), &start.image);
+    let parts = Parts {
+        image: &start.image,
+        image_names: &image_names,
+        environment: &environment,
+        mounts,
+        attempt: start.attempt,
+        crashes: start.crashes,
+    };
+    let built = translate::container(pod, wanted, parts, &facts).map_err(config)?;
+    let created = host.runtime.create_container(pod.uid(), built).await;
+    created.map_err(|failure| StartFailed {
+        reason: "CreateContainerError",
+        message: failure.to_string(),
+        ended: None,
+    })
+}
+
+/// Sub paths bound, the termination log made, our own files added.
+async fn prepare_mounts(
+    host: &Host,
+    pod: &Pod,
+    wanted: &Wanted<'_>,
+    start: &Start,
+    volume_mounts: Vec<mount::VolumeMount>,
+) -> Result<Vec<Mount>, StartFailed> {
+    let failed = |reason: &'static str, message: String| StartFailed {
+        reason,
+        message,
+        ended: None,
+    };
+    let name = wanted.name().to_owned();
+    let directory = host.layout.pod(pod.uid());
+    let etc = etc_directory(host, pod);
+    let paths = start.volumes.paths.clone();
+    let log = termination_log(host, pod.uid(), &name, start.attempt);
+    let log_path = wanted.container.termination_message_path.clone();
+    let sub_paths = directory.join("volume-subpaths");
+    let work = move || -> Result<Vec<Mount>, StartFailed> {
+        let mut mounts = Vec::new();
+        for (index, wanted) in volume_mounts.into_iter().enumerate() {
+            let volume = &wanted.volume;
+            let missing = || {
+                failed(
+                    "CreateContainerConfigError",
+                    format!("cannot find volume \"{volume}\" to mount into container \"{name}\""),
+                )
+            };
+            let root = paths.get(volume).ok_or_else(missing)?;
+            let mut mount = wanted.mount;
+            mount.source = root.clone();
+            if !wanted.sub_path.is_empty() {
+                mount.source = sub_paths.join(volume).join(&name).join(index.to_string());
+                let bound = mounts::bind_below(root, Path::new(&wanted.sub_path), &mount.source);
+                bound.map_err(|failure| {
+                    let text = format!("failed to prepare subPath for volumeMount \"{volume}\" of container \"{name}\": {failure}");
+                    failed("CreateContainerConfigError", text)
+                })?;
+            }
+            mounts.push(mount);
+        }
+        let destination = log_path.unwrap_or_else(|| "/dev/termination-log".to_owned());
+        let touched = touch(&log);
+        touched.map_err(|failure| failed("CreateContainerError", failure.to_string()))?;
+        for (file, place) in [
+            ("hosts", "/etc/hosts"),
+            ("resolv.conf", "/etc/resolv.conf"),
+            ("hostname", "/etc/hostname"),
+        ] {
+            mount::add_managed(&mut mounts, etc.join(file), place, false);
+        }
+        mount::add_managed(&mut mounts, log, &destination, false);
+        Ok(mounts)
+    };
+    let done = Tasks::blocking(work).await;
+    done.unwrap_or_else(|failure| Err(failed("CreateContainerError", failure.to_string())))
+}
+
+/// Where a container writes its last words. Any user of the container may.
+fn touch(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, "")?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))
+}
+
+fn termination_log(host: &Host, uid: &str, container: &str, attempt: u32) -> PathBuf {
+    let directory = host.layout.pod(uid).join("termination");
+    directory.join(format!("{container}-{attempt}"))
+}
+
+/// The end of a container with the message it left.
+pub async fn ended(host: &Host, pod: &Pod, info: &ContainerInfo) -> Option<Ended> {
+    let ContainerState::Exited(exit) = info.state.clone() else {
+        return None;
+    };
+    let spec = spec::of(pod);
+    let wanted = spec::container(&spec, &info.name);
+    let policy = wanted.and_then(|wanted| wanted.container.termination_message_policy.clone());
+    let falls_back = policy.as_deref() == Some("FallbackToLogsOnError") && exit.code != 0;
+    let file = termination_log(host, pod.uid(), &info.name, info.attempt);
+    let log = info.log_path.clone();
+    let read = Tasks::blocking(move || {
+        let text = head(&file, MESSAGE_MAX);
+        if text.is_empty() && falls_back {
+            super::serve::cri::last_text(&log, FALLBACK_BYTES, FALLBACK_LINES)
+        } else {
+            text
+        }
+    });
+    let message = read.await.unwrap_or_default();
+    Some(end_of(info, &exit, message))
+}
+
+fn head(file: &Path, limit: usize) -> String {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(file) {
+        let _ = file.take(limit as u64).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// An exit in the API's words.
+#[must_use]
+pub fn end_of(info: &ContainerInfo, exit: &Exit, message: String) -> Ended {
+    let never_started = exit.started_at.is_none() && !exit.message.is_empty();
+    let reason = match exit.code {
+        _ if exit.oom_killed => "OOMKilled",
+        _ if never_started => "StartError",
+        0 => "Completed",
+        _ => "Error",
+    };
+    Ended {
+        id: info.id.clone(),
+        code: exit.code,
+        // The API's `signal` is for runtimes that do not say 128 + n.
+        signal: 0,
+        reason: reason.to_owned(),
+        message: if message.is_empty() {
+            exit.message.clone()
+        } else {
+            message
+        },
+        started_at: exit.started_at,
+        finished_at: exit.finished_at,
+    }
+}
+
+/// The number of a container's stop signal: the spec's, else the image's, else SIGTERM.
+#[must_use]
+pub fn stop_signal(wanted: &Wanted<'_>, image: Option<&ImageInfo>) -> i32 {
+    const TERM: i32 = 15;
+    let lifecycle = wanted.container.lifecycle.as_ref();
+    let own = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.clone());
+    let text = own.or_else(|| image.map(|image| image.stop_signal.clone()));
+    let text = text.filter(|text| !text.is_empty());
+    text.and_then(|text| signal_number(&text)).unwrap_or(TERM)
+}
+
+/// `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
+fn signal_number(text: &str) -> Option<i32> {
+    const RTMIN: i32 = 34;
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        let offset = rest.strip_prefix('+').unwrap_or("0");
+        return Some(RTMIN + offset.parse::<i32>().ok()?);
+    }
+    let signal: nix::sys::signal::Signal = format!("SIG{name}").parse().ok()?;
+    Some(signal as i32)
+}
+
+/// Sends a status; the API's answer is the newest state of the pod.
+pub async fn report(host: &Host, pod: &Pod, patch: &Value) -> Result<Pod, ApiError> {
+    let key = pod.key();
+    let kind = PatchKind::Strategic;
+    host.client
+        .patch::<Pod>(&key, Some("status"), kind, patch)
+        .await
+}
+
+/// Removes the object at once: everything of the pod is gone from the node.
+pub async fn delete(host: &Host, pod: &Pod) -> Result<(), ApiError> {
+    let key = pod.key();
+    let mut call = Call::new(Verb::Delete, Pod::gvr()).named(&key.namespace, &key.name);
+    call.options.delete.grace_period_seconds = Some(0);
+    call.options.delete.uid = Some(pod.uid().to_owned());
+    host.client.call(call).await.map(drop)
+}
+
+/// Removes the logs of a pod that is no more.
+pub async fn remove_logs(host: &Host, pod: &Pod) {
+    let logs = host.place(pod).log_dir;
+    let _ = Tasks::blocking(move || fs::remove_dir_all(logs)).await;
+}
+
+/// Signals a container; one that has gone meanwhile needs none.
+pub async fn signal(host: &Host, pod: &Pod, id: &str, signal: i32) {
+    let sent = host.runtime.signal_container(pod.uid(), id, signal).await;
+    if let Err(failure) = sent
+        && !matches!(failure, RuntimeError::NotFound(_))
+    {
+        let pod = title(pod);
+        tracing::warn!(%pod, container = id, signal, %failure, "signal a container");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        let cases = [
+            ("SIGQUIT", Some(3)),
+            ("QUIT", Some(3)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGNOPE", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(signal_number(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The node's own word on a pod that was bound to it: does it fit, may it run here? Pure.
+//!
+//! The scheduler has asked the same, but somebody may bind pods by hand, and two schedulers may race.
+
+use super::{observed::Verdict, qos, spec};
+use k8s_openapi::api::core::v1::{ContainerPort, Node, Pod, PodSpec};
+use std::collections::BTreeMap;
+
+pub const PODS_MAX: i64 = 110;
+
+/// Sysctls that belong to the pod's own namespaces.
+const SAFE_SYSCTLS: &[&str] = &[
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+
+/// What the node offers, in thousandths.
+pub type Allocatable = BTreeMap<String, i64>;
+
+/// Why the pod may not run here, next to those admitted before.
+#[must_use]
+pub fn admit(
+    pod: &Pod,
+    node: &Node,
+    allocatable: &Allocatable,
+    others: &[&Pod],
+) -> Option<Verdict> {
+    let spec = spec::of(pod);
+    let reject = |reason: &str, message: String| {
+        Some(Verdict {
+            reason: reason.to_owned(),
+            message,
+            is_rejection: true,
+            ..Verdict::default()
+        })
+    };
+    if let Some(sysctl) = forbidden_sysctl(&spec) {
+        let message = format!("forbidden sysctl: \"{sysctl}\" not allowlisted");
+        return reject("SysctlForbidden", message);
+    }
+    if !selects(&spec, node) {
+        let message =
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        return reject("NodeAffinity", message.to_owned());
+    }
+    if ports_clash(&spec, others) {
+        let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return reject("NodePorts", message.to_owned());
+    }
+    let lacking = |name: &str, requested: i64, used: i64, capacity: i64| {
+        let message = format!(
+            "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+        );
+        reject(&format!("OutOf{name}"), message)
+    };
+    let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
+    if count >= PODS_MAX {
+        return lacking("pods", 1, count, PODS_MAX);
+    }
+    for (name, &capacity) in allocatable {
+        let requested = qos::requests(&spec, name);
+        let used: i64 = others
+            .iter()
+            .map(|other| qos::requests(&spec::of(other), name))
+            .sum();
+        if requested > 0 && requested.saturating_add(used) > capacity {
+            // Cores are counted in thousandths, everything else in ones.
+            let unit = if name == "cpu" { 1 } else { 1000 };
+            return lacking(name, requested / unit, used / unit, capacity / unit);
+        }
+    }
+    None
+}
+
+fn forbidden_sysctl(spec: &PodSpec) -> Option<String> {
+    let context = spec.security_context.as_ref()?;
+    let mut sysctls = context.sysctls.iter().flatten();
+    sysctls
+        .find(|sysctl| !SAFE_SYSCTLS.contains(&sysctl.name.replace('/', ".").as_str()))
+        .map(|sysctl| sysctl.name.clone())
+}
+
+/// The node selector; affinity is left to the scheduler.
+fn selects(spec: &PodSpec, node: &Node) -> bool {
+    let labels = node.metadata.labels.clone().unwrap_or_default();
+    let mut selector = spec.node_selector.iter().flatten();
+    selector.all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn ports_clash(spec: &PodSpec, others: &[&Pod]) -> bool {
+    let mine = host_ports(spec);
+    !mine.is_empty()
+        && others.iter().any(|other| {
+            let theirs = host_ports(&spec::of(other));
+            mine.iter()
+                .any(|one| theirs.iter().any(|two| same(one, two)))
+        })
+}
+
+/// Address, protocol and port.
+type HostPort = (String, String, i32);
+
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let containers = spec::containers(spec);
+    let ports = containers
+        .iter()
+        .flat_map(|wanted| wanted.container.ports.clone().unwrap_or_default());
+    let host_port = |port: ContainerPort| {
+        let number = port.host_port.filter(|&number| number > 0)?;
+        let any = || "0.0.0.0".to_owned();
+        Some((
+            port.host_ip.filter(|ip| !ip.is_empty()).unwrap_or_else(any),
+            port.protocol.unwrap_or_else(|| "TCP".to_owned()),
+            number,
+        ))
+    };
+    ports.filter_map(host_port).collect()
+}
+
+fn same(one: &HostPort, two: &HostPort) -> bool {
+    let any = |address: &str| address == "0.0.0.0" || address == "::";
+    one.1 == two.1 && one.2 == two.2 && (one.0 == two.0 || any(&one.0) || any(&two.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(spec: &Value) -> Pod {
+        let mut spec = spec.clone();
+        if spec["containers"].is_null() {
+            spec["containers"] = json!([]);
+        }
+        serde_json::from_value(json!({"spec": spec})).unwrap()
+    }
+
+    fn cpu(amount: &str) -> Value {
+        json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": amount}}}]})
+    }
+
+    fn port(address: &str, protocol: &str) -> Value {
+        let port =
+            json!({"containerPort": 80, "hostPort": 80, "hostIP": address, "protocol": protocol});
+        json!({"containers": [{"name": "c", "ports": [port]}]})
+    }
+
+    #[test]
+    fn pods_are_admitted_or_told_why_not() {
+        let node = json!({"metadata": {"name": "n", "labels": {"disk": "ssd"}}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        let allocatable = Allocatable::from([
+            ("cpu".to_owned(), 2000),
+            ("memory".to_owned(), 1_048_576_000),
+        ]);
+        let sysctl =
+            |name: &str| json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        #[rustfmt::skip]
+        let cases = [
+            (cpu("1"), cpu("1"), ""),
+            (cpu("1500m"), cpu("1"), "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"),
+            (json!({"nodeSelector": {"disk": "ssd"}}), cpu("1"), ""),
+            (json!({"nodeSelector": {"disk": "hdd"}}), cpu("1"), "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+            (port("", "TCP"), port("127.0.0.1", "TCP"), "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"),
+            (port("127.0.0.1", "TCP"), port("127.0.0.2", "TCP"), ""),
+            (port("", "UDP"), port("", "TCP"), ""),
+            (sysctl("kernel.shm_rmid_forced"), cpu("1"), ""),
+            (sysctl("kernel.msgmax"), cpu("1"), "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted"),
+        ];
+        for (mine, other, expected) in cases {
+            let other = pod(&other);
+            let verdict = admit(&pod(&mine), &node, &allocatable, &[&other]);
+            let text = verdict.map(|verdict| format!("{}: {}", verdict.reason, verdict.message));
+            assert_eq!(text.unwrap_or_default(), expected, "{mine}");
+        }
+    }
+}

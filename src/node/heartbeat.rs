@@ -1,0 +1,320 @@
+//! The Node object and its lease: who we are, what we have, that we live.
+//!
+//! The lease is renewed in a task of its own, so that nothing slow can make the node look dead. The status is written
+//! when it changes and every five minutes; [`status`](describe) is pure.
+
+use super::{admit::PODS_MAX, host::Host, machine::Machine, status::RUNTIME_SCHEME};
+use crate::{
+    api::{ApiError, call::PatchKind, name::Key, object::Object, time},
+    client::EventKind,
+    runtime::model::ImageInfo,
+    task::{Stop, clock},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, ObjectReference},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+const LEASE_PERIOD: Duration = Duration::from_secs(10);
+const LEASE_SECONDS: i32 = 40;
+const STATUS_PERIOD: Duration = Duration::from_secs(300);
+/// The pause after a refusal: at first start the API may not be complete yet.
+const RETRY: Duration = Duration::from_millis(200);
+const IMAGES_MAX: usize = 50;
+/// Memory kept free of pods, as upstream's default eviction threshold.
+const MEMORY_RESERVE_BYTES: i64 = 100 << 20;
+
+/// The version a client sees. What stands behind the number tells a bug report whose it is.
+pub const KUBELET_VERSION: &str = concat!("v1.36.2-kubik.", env!("CARGO_PKG_VERSION"));
+
+/// What the node offers to pods, in thousandths.
+#[must_use]
+pub fn allocatable(machine: &Machine) -> super::admit::Allocatable {
+    super::admit::Allocatable::from([
+        ("cpu".to_owned(), machine.cpus * 1000),
+        (
+            "memory".to_owned(),
+            (machine.memory_bytes - MEMORY_RESERVE_BYTES)
+                .max(0)
+                .saturating_mul(1000),
+        ),
+        (
+            "ephemeral-storage".to_owned(),
+            (machine.storage_bytes / 10 * 9).saturating_mul(1000),
+        ),
+    ])
+}
+
+/// Registers the node, then keeps its status true until the daemon stops.
+pub async fn keep_status(host: &Host, mut stop: Stop) {
+    let mut written: Option<Value> = None;
+    loop {
+        let refused = match write(host, &mut written).await {
+            Ok(()) => false,
+            Err(failure) => {
+                debug!(node = host.name(), %failure, "write the node's status");
+                true
+            }
+        };
+        let pause = if refused { RETRY } else { STATUS_PERIOD };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {
+                if !refused {
+                    // Due although nothing has changed.
+                    written = None;
+                }
+            }
+            () = host.node_changed.notified() => {}
+            () = stop.stopped() => return,
+        }
+    }
+}
+
+async fn write(host: &Host, written: &mut Option<Value>) -> Result<(), ApiError> {
+    let key = Key::new("", host.name());
+    let old = match host.client.get::<Node>(&key).await {
+        Ok(node) => node,
+        Err(failure) if failure.is_not_found() => {
+            let node: Node = serde_json::from_value(object(host)).map_err(ApiError::internal)?;
+            let node = host.client.create(&node).await?;
+            info!(node = host.name(), "registered the node");
+            tell(host, "Starting", "Starting kubelet.");
+            node
+        }
+        Err(failure) => return Err(failure),
+    };
+    let images = host.runtime.images().await.unwrap_or_default();
+    let now = clock::now();
+    let status = describe(host, &images, &old, now);
+    // Heartbeat times alone are no change.
+    let mut plain = status.clone();
+    for condition in plain["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastHeartbeatTime"] = Value::Null;
+    }
+    if written.as_ref() == Some(&plain) {
+        return Ok(());
+    }
+    let was_ready = condition(&old, "Ready").is_some_and(|ready| ready.0 == "True");
+    let patch = json!({"status": status});
+    let kind = PatchKind::Strategic;
+    host.client
+        .patch::<Node>(&key, Some("status"), kind, &patch)
+        .await?;
+    // The labels and ranges of an object from an earlier start are brought up to date.
+    if written.is_none() && !is_registered(&old, host) {
+        let object = object(host);
+        let patch = json!({"metadata": object["metadata"], "spec": object["spec"]});
+        host.client.patch::<Node>(&key, None, kind, &patch).await?;
+    }
+    *written = Some(plain);
+    if !was_ready {
+        let text = format!("Node {} status is now: NodeReady", host.name());
+        tell(host, "NodeReady", &text);
+    }
+    Ok(())
+}
+
+fn is_registered(node: &Node, host: &Host) -> bool {
+    let wanted = object(host);
+    let found = serde_json::to_value(node).unwrap_or_default();
+    let labels = wanted["metadata"]["labels"].as_object();
+    let mut labels = labels.into_iter().flatten();
+    labels.all(|(key, value)| found["metadata"]["labels"][key] == *value)
+        && found["spec"]["podCIDR"] == wanted["spec"]["podCIDR"]
+}
+
+fn tell(host: &Host, reason: &str, text: &str) {
+    let about = ObjectReference {
+        kind: Some("Node".to_owned()),
+        name: Some(host.name().to_owned()),
+        // As upstream: the name stands for the uid, which the kubelet may not know yet.
+        uid: Some(host.name().to_owned()),
+        ..ObjectReference::default()
+    };
+    host.recorder.event(about, EventKind::Normal, reason, text);
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The object at registration.
+fn object(host: &Host) -> Value {
+    let name = host.name();
+    let arch = architecture();
+    let range = host.config.pod_cidr.to_string();
+    let mut labels = json!({
+        "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
+        "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": arch,
+    });
+    let is_first = host.cluster.nodes.first().map(|node| node.name.as_str()) == Some(name);
+    if is_first {
+        labels["node-role.kubernetes.io/control-plane"] = "".into();
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"podCIDR": range, "podCIDRs": [range], "providerID": format!("kubik://{}/{name}", host.cluster.profile)},
+    })
+}
+
+fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Value {
+    let machine = &host.machine;
+    let memory = |bytes: i64| format!("{}Ki", bytes / 1024);
+    let mut images: Vec<&ImageInfo> = images.iter().collect();
+    images.sort_by_key(|image| (std::cmp::Reverse(image.size_bytes), image.id.clone()));
+    let images: Vec<Value> = images
+        .into_iter()
+        .take(IMAGES_MAX)
+        .map(|image| {
+            let names = image.digests.iter().chain(&image.tags);
+            let names: Vec<&String> = names.collect();
+            json!({"names": names, "sizeBytes": image.size_bytes})
+        })
+        .collect();
+    let capacity = |storage: i64, memory: String| {
+        json!({
+            "cpu": machine.cpus.to_string(), "memory": memory, "ephemeral-storage": storage.to_string(),
+            "hugepages-1Gi": "0", "hugepages-2Mi": "0", "pods": PODS_MAX.to_string(),
+        })
+    };
+    json!({
+        "capacity": capacity(machine.storage_bytes, memory(machine.memory_bytes)),
+        "allocatable": capacity(
+            machine.storage_bytes / 10 * 9,
+            memory((machine.memory_bytes - MEMORY_RESERVE_BYTES).max(0)),
+        ),
+        "addresses": [
+            {"type": "InternalIP", "address": host.address().to_string()},
+            {"type": "Hostname", "address": host.name()},
+        ],
+        "conditions": conditions(old, now),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        "nodeInfo": {
+            "machineID": machine.machine_id, "systemUUID": machine.system_uuid, "bootID": machine.boot_id,
+            "kernelVersion": machine.kernel, "osImage": machine.os_image,
+            "containerRuntimeVersion": format!("{RUNTIME_SCHEME}://{}", env!("CARGO_PKG_VERSION")),
+            "kubeletVersion": KUBELET_VERSION, "kubeProxyVersion": "",
+            "operatingSystem": "linux", "architecture": architecture(), "swap": {"capacity": machine.swap_bytes},
+        },
+        "images": images,
+    })
+}
+
+/// Status and transition time of a condition the API has.
+fn condition(node: &Node, kind: &str) -> Option<(String, Option<Timestamp>)> {
+    let status = node.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let found = conditions.find(|condition| condition.type_ == kind)?;
+    let at = found.last_transition_time.as_ref().map(|time| time.0);
+    Some((found.status.clone(), at))
+}
+
+fn conditions(old: &Node, now: Timestamp) -> Vec<Value> {
+    #[rustfmt::skip]
+    let rows = [
+        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ];
+    let row = |(kind, status, reason, message): (&str, &str, &str, &str)| {
+        let before = condition(old, kind).filter(|(before, _)| before == status);
+        let changed_at = before.and_then(|(_, at)| at).unwrap_or(now);
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": time::format(now), "lastTransitionTime": time::format(changed_at),
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Renews the lease until the daemon stops.
+pub async fn keep_lease(host: &Host, mut stop: Stop) {
+    let mut failures = 0_u32;
+    loop {
+        let pause = match renew(host).await {
+            Ok(()) => {
+                failures = 0;
+                LEASE_PERIOD
+            }
+            Err(failure) => {
+                failures += 1;
+                if failures > 20 {
+                    warn!(node = host.name(), %failure, "renew the node's lease");
+                }
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.stopped() => return,
+        }
+    }
+}
+
+async fn renew(host: &Host) -> Result<(), ApiError> {
+    let key = Key::new("kube-node-lease", host.name());
+    let now = time::format_micro(clock::now());
+    let patch = json!({"spec": {"renewTime": now, "holderIdentity": host.name()}});
+    let renewed = host
+        .client
+        .patch::<Lease>(&key, None, PatchKind::Merge, &patch)
+        .await;
+    match renewed {
+        Err(failure) if failure.is_not_found() => {}
+        other => return other.map(drop),
+    }
+    // Owned by the node: it goes when the node goes.
+    let node = host.client.get::<Node>(&Key::new("", host.name())).await?;
+    let lease = json!({
+        "metadata": {
+            "namespace": key.namespace, "name": key.name,
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": host.name(), "uid": node.uid()}],
+        },
+        "spec": {"holderIdentity": host.name(), "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now},
+    });
+    let lease: Lease = serde_json::from_value(lease).map_err(ApiError::internal)?;
+    host.client.create(&lease).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_keep_their_transition_times() {
+        let old = json!({"status": {"conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:07Z"},
+            {"type": "DiskPressure", "status": "True", "lastTransitionTime": "1970-01-01T00:00:07Z"}]}});
+        let old: Node = serde_json::from_value(old).unwrap();
+        let found = conditions(&old, Timestamp::from_second(9).unwrap());
+        let found: Vec<String> = found
+            .iter()
+            .map(|one| {
+                format!(
+                    "{}={} {}",
+                    one["type"], one["status"], one["lastTransitionTime"]
+                )
+                .replace('"', "")
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "MemoryPressure=False 1970-01-01T00:00:09Z",
+                "DiskPressure=False 1970-01-01T00:00:09Z",
+                "PIDPressure=False 1970-01-01T00:00:09Z",
+                "Ready=True 1970-01-01T00:00:07Z",
+            ]
+        );
+    }
+}

@@ -1,0 +1,314 @@
+//! What a volume of the spec is on this node: an [`Order`] for the disk, or why it cannot be made now. Pure.
+
+use super::content::{self, DEFAULT_MODE, Payload, Reference};
+use crate::{
+    api::{name::Key, quantity::Quantity},
+    client::Snapshot,
+    node::{
+        qos, spec,
+        translate::{Facts, env::Sources},
+    },
+};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The objects and places volumes are made of.
+pub(super) struct World {
+    pub sources: Sources,
+    pub claims: Snapshot<PersistentVolumeClaim>,
+    pub volumes: Snapshot<PersistentVolume>,
+    pub facts: Facts,
+    pub pod_dir: PathBuf,
+    /// Issued tokens, by volume and path.
+    pub tokens: BTreeMap<(String, String), String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// An empty directory that anybody may write to.
+    Directory { path: PathBuf },
+    Memory {
+        path: PathBuf,
+        size_bytes: Option<u64>,
+    },
+    Files {
+        path: PathBuf,
+        payload: Payload,
+        /// On a memory disk: secrets do not touch the disk.
+        in_memory: bool,
+    },
+    /// A place of the host. `kind` is upstream's `hostPath.type`.
+    Host { path: PathBuf, kind: String },
+    /// A persistent volume's directory; it must exist and takes the pod's group.
+    Persistent {
+        path: PathBuf,
+        kind: String,
+        /// `fsGroupChangePolicy: OnRootMismatch`.
+        only_on_mismatch: bool,
+    },
+}
+
+pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order, String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let path = |plugin: &str| {
+        let directory = world.pod_dir.join("volumes");
+        directory
+            .join(format!("kubernetes.io~{plugin}"))
+            .join(&volume.name)
+    };
+    let files = |plugin: &str, payload: Payload, in_memory: bool| Order::Files {
+        path: path(plugin),
+        payload,
+        in_memory,
+    };
+    if let Some(empty) = &volume.empty_dir {
+        let limit = empty.size_limit.as_ref();
+        let limit = limit.and_then(|limit| Quantity::parse(&limit.0).ok());
+        return match empty.medium.as_deref() {
+            None | Some("") => Ok(Order::Directory {
+                path: path("empty-dir"),
+            }),
+            Some("Memory") => Ok(Order::Memory {
+                path: path("empty-dir"),
+                size_bytes: memory_size(pod, limit.map(Quantity::units)),
+            }),
+            Some(medium) => Err(format!(
+                "emptyDir medium {medium} is not implemented by kubik yet"
+            )),
+        };
+    }
+    if let Some(host) = &volume.host_path {
+        return Ok(Order::Host {
+            path: PathBuf::from(&host.path),
+            kind: host.type_.clone().unwrap_or_default(),
+        });
+    }
+    if let Some(map) = &volume.config_map {
+        let reference = Reference {
+            namespace,
+            name: &map.name,
+            is_optional: map.optional == Some(true),
+            items: map.items.as_deref(),
+            mode: map.default_mode.unwrap_or(DEFAULT_MODE),
+        };
+        let payload = content::config_map(world, &reference)?;
+        return Ok(files("configmap", payload, false));
+    }
+    if let Some(secret) = &volume.secret {
+        let reference = Reference {
+            namespace,
+            name: secret.secret_name.as_deref().unwrap_or_default(),
+            is_optional: secret.optional == Some(true),
+            items: secret.items.as_deref(),
+            mode: secret.default_mode.unwrap_or(DEFAULT_MODE),
+        };
+        let payload = content::secret(world, &reference)?;
+        return Ok(files("secret", payload, true));
+    }
+    if let Some(api) = &volume.downward_api {
+        let items = api.items.as_deref().unwrap_or_default();
+        let mode = api.default_mode.unwrap_or(DEFAULT_MODE);
+        let payload = content::downward(pod, items, mode, world)?;
+        return Ok(files("downward-api", payload, false));
+    }
+    if let Some(projected) = &volume.projected {
+        let payload = content::projected(pod, &volume.name, projected, world)?;
+        return Ok(files("projected", payload, true));
+    }
+    if let Some(claim) = &volume.persistent_volume_claim {
+        return claimed(pod, namespace, &claim.claim_name, world);
+    }
+    if volume.ephemeral.is_some() {
+        let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+        let name = format!("{pod_name}-{}", volume.name);
+        return claimed(pod, namespace, &name, world);
+    }
+    Err(not_implemented(volume))
+}
+
+/// The size of a memory disk: its own limit or the pod's, whichever is less.
+fn memory_size(pod: &Pod, limit: Option<i64>) -> Option<u64> {
+    let spec = spec::of(pod);
+    let of_pod = qos::pod(&spec).memory_limit_bytes;
+    let sizes = [limit.unwrap_or(0), of_pod].into_iter();
+    sizes
+        .filter(|&size| size > 0)
+        .min()
+        .and_then(|size| u64::try_from(size).ok())
+}
+
+fn claimed(pod: &Pod, namespace: &str, name: &str, world: &World) -> Result<Order, String> {
+    let claim = world.claims.get(&Key::new(namespace, name));
+    let claim = claim.ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
+    let phase = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    let volume = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.clone());
+    let Some(volume) = volume.filter(|_| phase == Some("Bound")) else {
+        return Err(format!("persistentvolumeclaim \"{name}\" is not bound"));
+    };
+    let found = world.volumes.get(&Key::new("", volume.as_str()));
+    let found = found.ok_or_else(|| format!("persistentvolume \"{volume}\" not found"))?;
+    let source = found.spec.clone().unwrap_or_default();
+    let policy = spec::of(pod)
+        .security_context
+        .as_ref()
+        .and_then(|context| context.fs_group_change_policy.clone());
+    let (path, kind) = if let Some(host) = source.host_path {
+        (host.path, host.type_.unwrap_or_default())
+    } else if let Some(local) = source.local {
+        (local.path, "Local".to_owned())
+    } else {
+        return Err(format!(
+            "the kind of persistentvolume \"{volume}\" is not implemented by kubik yet"
+        ));
+    };
+    Ok(Order::Persistent {
+        path: Path::new(&path).to_owned(),
+        kind,
+        only_on_mismatch: policy.as_deref() == Some("OnRootMismatch"),
+    })
+}
+
+fn not_implemented(volume: &Volume) -> String {
+    // The first field that is set names the kind.
+    let fields = serde_json::to_value(volume).unwrap_or_default();
+    let kind = fields
+        .as_object()
+        .and_then(|fields| fields.keys().find(|field| *field != "name"))
+        .map_or("unknown", String::as_str)
+        .to_owned();
+    format!("volumes of kind {kind} are not implemented by kubik yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn world() -> World {
+        let map = json!({"metadata": {"namespace": "n", "name": "m"}, "data": {"k": "v"}, "binaryData": {"b": "AAE="}});
+        let secret =
+            json!({"metadata": {"namespace": "n", "name": "s"}, "data": {"p": "c2VjcmV0"}});
+        let claim = |name: &str, phase: &str, volume: &str| json!({"metadata": {"namespace": "n", "name": name}, "spec": {"volumeName": volume}, "status": {"phase": phase}});
+        let volumes = [
+            json!({"metadata": {"name": "pv"}, "spec": {"hostPath": {"path": "/data/pv", "type": "DirectoryOrCreate"}}}),
+            json!({"metadata": {"name": "disk"}, "spec": {"csi": {"driver": "d", "volumeHandle": "h"}}}),
+        ];
+        let claims = [
+            claim("ok", "Bound", "pv"),
+            claim("wait", "Pending", ""),
+            claim("csi", "Bound", "disk"),
+        ];
+        fn all<T: crate::api::object::Object>(
+            values: impl IntoIterator<Item = Value>,
+        ) -> Snapshot<T> {
+            values
+                .into_iter()
+                .map(|value| serde_json::from_value::<T>(value).unwrap())
+                .collect()
+        }
+        World {
+            sources: Sources {
+                config_maps: all([map]),
+                secrets: all([secret]),
+                ..Sources::default()
+            },
+            claims: all(claims),
+            volumes: all(volumes),
+            facts: Facts::for_tests(),
+            pod_dir: PathBuf::from("/p"),
+            tokens: [(("v".to_owned(), "token".to_owned()), "jwt".to_owned())].into(),
+        }
+    }
+
+    fn pod(context: &Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "resources": {"limits": {"memory": "64Mi"}}}], "securityContext": context},
+        }))
+        .unwrap()
+    }
+
+    /// The order as words: `/path key=value(mode) …`
+    fn words(volume: Value, context: &Value) -> String {
+        let mut volume = volume;
+        volume["name"] = "v".into();
+        let volume: Volume = serde_json::from_value(volume).unwrap();
+        match resolve(&pod(context), &volume, &world()) {
+            Err(message) => format!("! {message}"),
+            Ok(Order::Directory { path }) => format!("dir {}", path.display()),
+            Ok(Order::Memory { path, size_bytes }) => {
+                format!("memory {} {size_bytes:?}", path.display())
+            }
+            Ok(Order::Host { path, kind }) => format!("host {} {kind}", path.display()),
+            Ok(Order::Persistent { path, kind, .. }) => {
+                format!("persistent {} {kind}", path.display())
+            }
+            Ok(Order::Files {
+                path,
+                payload,
+                in_memory,
+            }) => {
+                let files = payload.iter().map(|(name, file)| {
+                    let text = String::from_utf8_lossy(&file.data).into_owned();
+                    let owner = file
+                        .owner
+                        .map(|owner| format!(" {owner}"))
+                        .unwrap_or_default();
+                    format!("{name}={text}({:o}{owner})", file.mode)
+                });
+                let files: Vec<String> = files.collect();
+                let place = if in_memory { "memory" } else { "disk" };
+                format!("{place} {} {}", path.display(), files.join(" "))
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind() {
+        let none = json!({});
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"emptyDir": {}}), "dir /p/volumes/kubernetes.io~empty-dir/v"),
+            (json!({"emptyDir": {"medium": "Memory"}}), "memory /p/volumes/kubernetes.io~empty-dir/v Some(67108864)"),
+            (json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}), "memory /p/volumes/kubernetes.io~empty-dir/v Some(1048576)"),
+            (json!({"hostPath": {"path": "/x", "type": "File"}}), "host /x File"),
+            (json!({"configMap": {"name": "m"}}), "disk /p/volumes/kubernetes.io~configmap/v b=\0\u{1}(644) k=v(644)"),
+            (json!({"configMap": {"name": "m", "defaultMode": 256, "items": [{"key": "k", "path": "x/y"}]}}), "disk /p/volumes/kubernetes.io~configmap/v x/y=v(400)"),
+            (json!({"configMap": {"name": "no", "optional": true}}), "disk /p/volumes/kubernetes.io~configmap/v "),
+            (json!({"configMap": {"name": "no"}}), "! configmap \"no\" not found"),
+            (json!({"configMap": {"name": "m", "items": [{"key": "z", "path": "z"}]}}), "! configmap references non-existent config key: z"),
+            (json!({"secret": {"secretName": "s"}}), "memory /p/volumes/kubernetes.io~secret/v p=secret(644)"),
+            (json!({"secret": {"secretName": "no"}}), "! secret \"no\" not found"),
+            (json!({"downwardAPI": {"items": [{"path": "l", "mode": 384, "fieldRef": {"fieldPath": "metadata.labels"}}]}}), "disk /p/volumes/kubernetes.io~downward-api/v l=a=\"b\"(600)"),
+            (json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "m", "items": [{"key": "k", "path": "ca.crt"}]}}]}}), "memory /p/volumes/kubernetes.io~projected/v ca.crt=v(644) token=jwt(644)"),
+            (json!({"persistentVolumeClaim": {"claimName": "ok"}}), "persistent /data/pv DirectoryOrCreate"),
+            (json!({"persistentVolumeClaim": {"claimName": "wait"}}), "! persistentvolumeclaim \"wait\" is not bound"),
+            (json!({"persistentVolumeClaim": {"claimName": "no"}}), "! persistentvolumeclaim \"no\" not found"),
+            (json!({"persistentVolumeClaim": {"claimName": "csi"}}), "! the kind of persistentvolume \"disk\" is not implemented by kubik yet"),
+            (json!({"iscsi": {"targetPortal": "x", "iqn": "y", "lun": 0}}), "! volumes of kind iscsi are not implemented by kubik yet"),
+        ];
+        for (volume, expected) in cases {
+            assert_eq!(words(volume.clone(), &none), expected, "{volume}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_private_where_users_are_known() {
+        let volume =
+            || json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}});
+        let place = "memory /p/volumes/kubernetes.io~projected/v";
+        let user = words(volume(), &json!({"runAsUser": 7}));
+        assert_eq!(user, format!("{place} token=jwt(600 7)"));
+        let group = words(volume(), &json!({"fsGroup": 7}));
+        assert_eq!(group, format!("{place} token=jwt(600)"));
+    }
+}

@@ -1,0 +1,104 @@
+//! Tells the API what there is to tell: one patch at a time, only when something has changed.
+
+use super::{Outcome, Worker, paced};
+use crate::{
+    api::{ApiError, object::Object},
+    client::EventKind,
+    node::{act, image, status},
+    task::clock,
+};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::Value;
+use tracing::debug;
+
+impl Worker {
+    fn status(&self) -> PodStatus {
+        status::status(&self.pod, &self.observed, self.host.address(), clock::now())
+    }
+
+    /// The patch that is due, if any.
+    pub(super) fn next_patch(&self) -> Option<Value> {
+        if !self.is_reported() {
+            return None;
+        }
+        status::patch(self.pod.uid(), &self.observed.reported, &self.status())
+    }
+
+    pub(super) fn report(&mut self) {
+        if !self.is_reported() {
+            return;
+        }
+        let new = self.status();
+        self.tell_back_offs(&new);
+        if self.is_reporting {
+            return;
+        }
+        let Some(patch) = status::patch(self.pod.uid(), &self.observed.reported, &new) else {
+            return;
+        };
+        self.is_reporting = true;
+        let (host, pod) = self.both();
+        self.jobs.spawn(async move {
+            let reported = act::report(&host, &pod, &patch).await;
+            let reported = match reported {
+                Err(failure) if failure.is_not_found() => Err(failure),
+                other => paced(other).await,
+            };
+            Outcome::Reported(Box::new(reported))
+        });
+    }
+
+    pub(super) fn reported(&mut self, result: Result<Pod, ApiError>) {
+        self.is_reporting = false;
+        match result {
+            Ok(pod) => {
+                if pod.revision() >= self.reported_at {
+                    self.reported_at = pod.revision();
+                    self.observed.reported = pod.status.unwrap_or_default();
+                }
+            }
+            Err(failure) if failure.is_not_found() => self.observed.gone = true,
+            Err(failure) => {
+                debug!(pod = %self.pod.key(), %failure, "report a pod's status");
+            }
+        }
+    }
+
+    /// Events for containers that have begun to wait before the next attempt.
+    fn tell_back_offs(&mut self, new: &PodStatus) {
+        let lists = [
+            &new.init_container_statuses,
+            &new.container_statuses,
+            &new.ephemeral_container_statuses,
+        ];
+        let statuses = lists.into_iter().flatten().flatten();
+        let mut told = Vec::new();
+        for status in statuses {
+            let waiting = status
+                .state
+                .as_ref()
+                .and_then(|state| state.waiting.as_ref());
+            let reason = waiting.and_then(|waiting| waiting.reason.clone());
+            let reason = reason.unwrap_or_default();
+            let before = self.waits.insert(status.name.clone(), reason.clone());
+            if before.as_ref() != Some(&reason) {
+                told.push((status.name.clone(), status.image.clone(), reason));
+            }
+        }
+        for (name, image, reason) in told {
+            match reason.as_str() {
+                "CrashLoopBackOff" => {
+                    let text = image::crash_text(&self.pod, &name);
+                    self.tell_container(&name, EventKind::Warning, "BackOff", &text);
+                }
+                "ImagePullBackOff" => {
+                    let text = format!("Back-off pulling image \"{image}\"");
+                    self.tell_container(&name, EventKind::Normal, "BackOff", &text);
+                    let text = "Error: ImagePullBackOff";
+                    self.tell_container(&name, EventKind::Warning, "Failed", text);
+                }
+                _ => {}
+            }
+        }
+    }
+}
