@@ -1,250 +1,295 @@
 //! Links, addresses and routes: one bridge per cluster, one veth pair per pod.
 //!
 //! A pod's address is a /32 with an on-link gateway, and its port on the bridge may send back to where a packet came
-//! from: that works with br_netfilter on, off or absent. Every function may be repeated.
+//! from: that works with br_netfilter on, off or absent. Every function may be repeated. The functions are to be
+//! called within [`run`], which decides whose links they see.
 
-use super::netlink::{
-    self, ACK, CREATE, DUMP, EXCL, REPLACE, Socket, Writer, attribute, attributes,
-};
+use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
-use std::{fs::File, io, net::Ipv4Addr, os::fd::AsRawFd, path::Path};
-
-const NEW_LINK: u16 = 16;
-const DELETE_LINK: u16 = 17;
-const GET_LINK: u16 = 18;
-const NEW_ADDRESS: u16 = 20;
-const NEW_ROUTE: u16 = 24;
-const GET_ROUTE: u16 = 26;
-
-const FAMILY_IP: u8 = 2;
-const FAMILY_BRIDGE: u8 = 7;
-const UP: u32 = 1;
-
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_IFALIAS: u16 = 20;
-const IFLA_NET_NS_FD: u16 = 28;
+use netlink_packet_route::{
+    address::AddressAttribute,
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, State},
+    route::{RouteAttribute, RouteMessage, RouteScope},
+};
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
+use std::{
+    fs::File,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd,
+    path::Path,
+    pin::pin,
+    thread,
+    time::Duration,
+};
+use tokio::time::Instant;
 
 const LOOPBACK: u32 = 1;
 const POD_LINK: &str = "eth0";
 /// For hosts whose way out says nothing else.
 const MTU_DEFAULT: u32 = 1500;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+const UP_TIMEOUT: Duration = Duration::from_secs(3);
+const UP_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Runs work with a connection to the kernel: in the caller's network namespace, or in another. The thread made for
+/// it enters that namespace, does this and ends. Blocking.
+pub fn run<T: Send>(
+    netns: Option<&Path>,
+    work: impl AsyncFnOnce(&Handle) -> io::Result<T> + Send,
+) -> io::Result<T> {
+    let inside = move || {
+        if let Some(netns) = netns {
+            setns(File::open(netns)?, CloneFlags::CLONE_NEWNET)?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            // The connection moves the messages and ends with the work.
+            tokio::select! {
+                done = work(&handle) => done,
+                () = pin!(connection) => Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        })
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("netlink".to_owned());
+        let ended = thread.spawn_scoped(scope, inside)?.join();
+        ended.unwrap_or_else(|_| Err(io::Error::other("the netlink thread has panicked")))
+    })
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     pub index: u32,
     pub name: String,
     pub alias: String,
-    pub master: Option<u32>,
     pub mtu: u32,
+    /// Packets pass.
+    pub is_up: bool,
 }
 
-/// Every link of the socket's namespace.
-pub fn list(socket: &Socket) -> io::Result<Vec<Link>> {
-    let mut writer = Writer::default();
-    writer.message(GET_LINK, DUMP, &header(0, 0, 0), |_| ());
-    let answers = socket.query(&writer, true)?;
-    Ok(answers.iter().filter_map(|(_, body)| parse(body)).collect())
+pub async fn list(handle: &Handle) -> io::Result<Vec<Link>> {
+    let links = handle.link().get().execute();
+    let links: Vec<LinkMessage> = links.try_collect().await.map_err(reason)?;
+    Ok(links.iter().map(link).collect())
 }
 
-fn parse(body: &[u8]) -> Option<Link> {
+fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
-        index: number(body.get(4..8)?)?,
-        name: String::new(),
-        alias: String::new(),
-        master: None,
-        mtu: 0,
+        index: message.header.index,
+        ..Link::default()
     };
-    for (kind, value) in attributes(body.get(16..)?) {
-        match kind {
-            IFLA_IFNAME => link.name = netlink::text(value),
-            IFLA_IFALIAS => link.alias = netlink::text(value),
-            IFLA_MASTER => link.master = number(value),
-            IFLA_MTU => link.mtu = number(value)?,
-            _ => (),
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::OperState(state) => link.is_up = *state == State::Up,
+            _ => {}
         }
     }
-    Some(link)
+    link
 }
 
-pub fn named<'a>(links: &'a [Link], name: &str) -> Option<&'a Link> {
-    links.iter().find(|link| link.name == name)
+pub async fn named(handle: &Handle, name: &str) -> io::Result<Option<Link>> {
+    let mut found = handle.link().get().match_name(name.to_owned()).execute();
+    match found.try_next().await.map_err(reason) {
+        Ok(found) => Ok(found.as_ref().map(link)),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-pub fn add_bridge(socket: &Socket, name: &str, mtu: u32) -> io::Result<()> {
-    let mut writer = Writer::default();
-    writer.message(NEW_LINK, ACK | CREATE | EXCL, &header(0, 0, UP), |writer| {
-        writer.text(IFLA_IFNAME, name);
-        writer.attr(IFLA_MTU, &mtu.to_ne_bytes());
-        writer.nest(IFLA_LINKINFO, |writer| writer.text(1, "bridge"));
-    });
-    socket.request(&writer)
+/// As [`named`], where there must be one.
+async fn index(handle: &Handle, name: &str) -> io::Result<u32> {
+    let found = named(handle, name).await?;
+    Ok(found.ok_or(io::ErrorKind::NotFound)?.index)
+}
+
+/// `address` is any of the cluster. A bridge without a hardware address of its own takes one of its ports' and changes
+/// it when that port goes; pods would send to the old one until their neighbor entries expire.
+pub async fn add_bridge(
+    handle: &Handle,
+    name: &str,
+    address: Ipv4Addr,
+    mtu: u32,
+) -> io::Result<()> {
+    let message = LinkBridge::new(name).address(hardware_address(address));
+    let message = message.mtu(mtu).up().build();
+    handle.link().add(message).execute().await.map_err(reason)
 }
 
 /// A link does not take its alias at birth.
-pub fn set_alias(socket: &Socket, link: u32, alias: &str) -> io::Result<()> {
-    let mut writer = Writer::default();
-    writer.message(NEW_LINK, ACK, &header(0, link, 0), |writer| {
-        writer.text(IFLA_IFALIAS, alias);
-    });
-    socket.request(&writer)
+pub async fn set_alias(handle: &Handle, link: u32, alias: &str) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(link).alias(alias).build();
+    handle.link().set(message).execute().await.map_err(reason)
 }
 
 /// The node's gateways on the bridge, and the way to Services: without it a host with no default route has nowhere
 /// to send a packet to a ClusterIP, and there would be nothing to translate.
-pub fn equip_bridge(
-    socket: &Socket,
+pub async fn equip_bridge(
+    handle: &Handle,
     bridge: u32,
     gateways: &[(Ipv4Addr, u8)],
     services: Ipv4Net,
 ) -> io::Result<()> {
-    let mut writer = Writer::default();
-    writer.message(NEW_LINK, ACK, &header(0, bridge, UP), |_| ());
+    set_up(handle, bridge).await?;
     for (address, prefix) in gateways {
-        put_address(&mut writer, bridge, *address, *prefix);
+        add_address(handle, bridge, *address, *prefix).await?;
     }
-    put_route(&mut writer, Some(services), bridge, |writer| {
-        if let Some((source, _)) = gateways.first() {
-            writer.attr(7, &source.octets());
-        }
-    });
-    socket.exchange(&writer)?.into_iter().collect()
+    let mut route = on_link(services, bridge);
+    if let Some((source, _)) = gateways.first() {
+        route = route.pref_source(*source);
+    }
+    add_route(handle, route.build()).await
+}
+
+/// What a pair is made from.
+pub struct Pair<'a> {
+    pub bridge: u32,
+    /// Of the outer end.
+    pub name: &'a str,
+    pub netns: &'a Path,
+    pub address: Ipv4Addr,
+    pub mtu: u32,
 }
 
 /// Makes the pair with its inner end right in the pod's namespace, the outer one up and on the bridge.
-pub fn add_pair(
-    socket: &Socket,
-    bridge: u32,
-    name: &str,
-    netns: &Path,
-    mtu: u32,
-) -> io::Result<()> {
-    let netns = File::open(netns)?;
-    let mut writer = Writer::default();
-    writer.message(NEW_LINK, ACK | CREATE | EXCL, &header(0, 0, UP), |writer| {
-        writer.text(IFLA_IFNAME, name);
-        writer.attr(IFLA_MTU, &mtu.to_ne_bytes());
-        writer.attr(IFLA_MASTER, &bridge.to_ne_bytes());
-        writer.nest(IFLA_LINKINFO, |writer| {
-            writer.text(1, "veth");
-            writer.nest(2, |writer| {
-                writer.nest(1, |writer| {
-                    // Not up yet: it has no other end until this message is done.
-                    writer.raw(&header(0, 0, 0));
-                    writer.text(IFLA_IFNAME, POD_LINK);
-                    writer.attr(IFLA_MTU, &mtu.to_ne_bytes());
-                    writer.attr(IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
-                });
-            });
-        });
-    });
-    socket.request(&writer)
+pub async fn add_pair(handle: &Handle, pair: &Pair<'_>) -> io::Result<()> {
+    let netns = File::open(pair.netns)?;
+    // The inner end is not up yet: it has no other end until this message is done.
+    let mut inner = LinkMessage::default();
+    inner.attributes = vec![
+        LinkAttribute::IfName(POD_LINK.to_owned()),
+        LinkAttribute::Mtu(pair.mtu),
+        LinkAttribute::Address(hardware_address(pair.address)),
+        LinkAttribute::NetNsFd(netns.as_raw_fd()),
+    ];
+    let outer = LinkUnspec::new_with_name(pair.name).controller(pair.bridge);
+    let mut outer = outer.mtu(pair.mtu).up().build();
+    outer.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inner))),
+    ]));
+    handle.link().add(outer).execute().await.map_err(reason)
 }
 
 /// Lets a port send a frame back where it came from: a pod that reaches itself through a Service.
-pub fn set_hairpin(socket: &Socket, port: u32) -> io::Result<()> {
-    let mut writer = Writer::default();
-    let header = header(FAMILY_BRIDGE, port, 0);
-    writer.message(19, ACK, &header, |writer| {
-        writer.nest(IFLA_PROTINFO, |writer| writer.attr(4, &[1]));
-    });
-    socket.request(&writer)
+pub async fn set_hairpin(handle: &Handle, name: &str) -> io::Result<()> {
+    let port = index(handle, name).await?;
+    let message = LinkBridgePort::new(port).hairpin(true).build();
+    let request = handle.link().set_port(message);
+    request.execute().await.map_err(reason)
 }
 
 /// Inside the pod: loopback, address, the gateway on the link and everything else through it.
-pub fn equip_pod(inside: &Socket, address: Ipv4Addr, gateway: Ipv4Addr) -> io::Result<()> {
-    let links = list(inside)?;
-    let pod = named(&links, POD_LINK)
-        .ok_or(io::ErrorKind::NotFound)?
-        .index;
-    let mut writer = Writer::default();
-    writer.message(NEW_LINK, ACK, &header(0, LOOPBACK, UP), |_| ());
-    writer.message(NEW_LINK, ACK, &header(0, pod, UP), |_| ());
-    put_address(&mut writer, pod, address, 32);
-    put_route(&mut writer, Some(Ipv4Net::from(gateway)), pod, |_| ());
-    put_route(&mut writer, None, pod, |writer| {
-        writer.attr(5, &gateway.octets());
-    });
-    inside.exchange(&writer)?.into_iter().collect()
+pub async fn equip_pod(handle: &Handle, address: Ipv4Addr, gateway: Ipv4Addr) -> io::Result<()> {
+    let pod = index(handle, POD_LINK).await?;
+    set_up(handle, LOOPBACK).await?;
+    set_up(handle, pod).await?;
+    add_address(handle, pod, address, 32).await?;
+    let to_gateway = on_link(Ipv4Net::from(gateway), pod);
+    add_route(handle, to_gateway.build()).await?;
+    let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway);
+    add_route(handle, default.output_interface(pod).build()).await
+}
+
+/// Until packets pass through these links. The kernel notices a carrier in work of its own, which may lag behind by a
+/// second; a port forwards, and a bridge sends, only then. Since Linux 6.8 asking for a link does that work at once.
+pub async fn await_up(handle: &Handle, names: &[&str]) -> io::Result<()> {
+    let deadline = Instant::now() + UP_TIMEOUT;
+    for name in names {
+        while !named(handle, name).await?.is_some_and(|link| link.is_up) {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            tokio::time::sleep(UP_INTERVAL).await;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the pod's namespace has its link already.
-pub fn has_pod_link(inside: &Socket) -> io::Result<bool> {
-    Ok(named(&list(inside)?, POD_LINK).is_some())
+pub async fn has_pod_link(handle: &Handle) -> io::Result<bool> {
+    Ok(named(handle, POD_LINK).await?.is_some())
 }
 
 /// Succeeds when it is gone already.
-pub fn delete(socket: &Socket, name: &str) -> io::Result<()> {
-    let mut writer = Writer::default();
-    writer.message(DELETE_LINK, ACK, &header(0, 0, 0), |writer| {
-        writer.text(IFLA_IFNAME, name);
-    });
-    match socket.request(&writer) {
+pub async fn delete(handle: &Handle, name: &str) -> io::Result<()> {
+    let Some(link) = named(handle, name).await? else {
+        return Ok(());
+    };
+    match handle
+        .link()
+        .del(link.index)
+        .execute()
+        .await
+        .map_err(reason)
+    {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         answer => answer,
     }
 }
 
 /// Of the link that leads out of this host.
-pub fn way_out_mtu(socket: &Socket) -> io::Result<u32> {
-    let mut writer = Writer::default();
-    let route = [FAMILY_IP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    writer.message(GET_ROUTE, DUMP, &route, |_| ());
-    let routes = socket.query(&writer, true)?;
-    let default = routes.iter().find_map(|(_, body)| {
-        let is_default = body.get(1) == Some(&0) && attribute(body.get(12..)?, 5).is_some();
-        is_default.then(|| number(attribute(body.get(12..)?, 4)?))?
+pub async fn way_out_mtu(handle: &Handle) -> io::Result<u32> {
+    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let routes = handle.route().get(all).execute();
+    let routes: Vec<RouteMessage> = routes.try_collect().await.map_err(reason)?;
+    let out = routes.iter().find_map(|route| {
+        let attributes = &route.attributes;
+        let has_gateway = attributes
+            .iter()
+            .any(|one| matches!(one, RouteAttribute::Gateway(_)));
+        let is_default = route.header.destination_prefix_length == 0 && has_gateway;
+        attributes.iter().find_map(|one| match one {
+            RouteAttribute::Oif(link) if is_default => Some(*link),
+            _ => None,
+        })
     });
-    let links = list(socket)?;
-    let mtu = links
-        .iter()
-        .find(|link| Some(link.index) == default)
-        .map(|link| link.mtu);
-    Ok(mtu.map_or(MTU_DEFAULT, |mtu| mtu.clamp(576, 9000)))
+    let links = list(handle).await?;
+    let out = links.iter().find(|link| Some(link.index) == out);
+    Ok(out.map_or(MTU_DEFAULT, |link| link.mtu.clamp(576, 9000)))
 }
 
-fn put_address(writer: &mut Writer, link: u32, address: Ipv4Addr, prefix: u8) {
-    let [a, b, c, d] = link.to_ne_bytes();
-    let header = [FAMILY_IP, prefix, 0, 0, a, b, c, d];
-    writer.message(NEW_ADDRESS, ACK | CREATE | REPLACE, &header, |writer| {
-        writer.attr(1, &address.octets());
-        writer.attr(2, &address.octets());
-    });
+/// The same for the same address: neighbors that remember the last pod with it need not learn anew.
+fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
+    [&[0x0a, 0x58], &address.octets()[..]].concat()
 }
 
-/// A route of the main table through `link`; `None` is the default route.
-fn put_route(writer: &mut Writer, to: Option<Ipv4Net>, link: u32, more: impl FnOnce(&mut Writer)) {
-    const MAIN: u8 = 254;
-    const BOOT: u8 = 3;
-    const UNIVERSE: u8 = 0;
-    const ON_LINK: u8 = 253;
-    const UNICAST: u8 = 1;
-    let prefix = to.map_or(0, |to| to.prefix_len());
-    let scope = if to.is_some() { ON_LINK } else { UNIVERSE };
-    let header = [
-        FAMILY_IP, prefix, 0, 0, MAIN, BOOT, scope, UNICAST, 0, 0, 0, 0,
-    ];
-    writer.message(NEW_ROUTE, ACK | CREATE | REPLACE, &header, |writer| {
-        if let Some(to) = to {
-            writer.attr(1, &to.network().octets());
-        }
-        writer.attr(4, &link.to_ne_bytes());
-        more(writer);
-    });
+async fn set_up(handle: &Handle, link: u32) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(link).up().build();
+    handle.link().set(message).execute().await.map_err(reason)
 }
 
-/// `flags` are both the value and the mask of what changes.
-fn header(family: u8, index: u32, flags: u32) -> Vec<u8> {
-    let mut bytes = vec![family, 0, 0, 0];
-    bytes.extend(index.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes
+async fn add_address(handle: &Handle, link: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    let mut request = handle.address().add(link, IpAddr::V4(address), prefix);
+    // The broadcast address of a /32 would be the address itself.
+    let attributes = &mut request.message_mut().attributes;
+    attributes.retain(|one| !matches!(one, AddressAttribute::Broadcast(_)));
+    request.replace().execute().await.map_err(reason)
 }
 
-fn number(bytes: &[u8]) -> Option<u32> {
-    bytes.get(..4)?.try_into().ok().map(u32::from_ne_bytes)
+fn on_link(to: Ipv4Net, link: u32) -> RouteMessageBuilder<Ipv4Addr> {
+    RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(to.network(), to.prefix_len())
+        .output_interface(link)
+        .scope(RouteScope::Link)
+}
+
+async fn add_route(handle: &Handle, route: RouteMessage) -> io::Result<()> {
+    let request = handle.route().add(route).replace();
+    request.execute().await.map_err(reason)
+}
+
+/// The kernel's own error where there is one: callers look at its number.
+fn reason(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(answer) => answer.to_io(),
+        other => io::Error::other(other),
+    }
 }

@@ -9,7 +9,6 @@ use super::{
     lease::{Lease, Leases},
     links,
     model::{Attach, Attached, NetError},
-    netlink::{self, Socket},
     nft,
     rules::{Backend, Frontend, Place, RuleSet, Target, chains::Surroundings},
     sysctl,
@@ -161,26 +160,42 @@ impl Inner {
     }
 
     fn connect(&self, request: &Attach, attached: &Attached) -> io::Result<()> {
-        let socket = Socket::open(netlink::ROUTE)?;
-        let inside = Socket::open_in(&request.netns, netlink::ROUTE)?;
-        if !links::has_pod_link(&inside)? {
-            // A link of this name belongs to a namespace that is going away, or to a crash half-way.
-            links::delete(&socket, &attached.host_link)?;
-            let name = &attached.host_link;
-            links::add_pair(&socket, self.bridge, name, &request.netns, self.mtu)?;
+        let name = &attached.host_link;
+        let netns = Some(request.netns.as_path());
+        let was_there = links::run(None, async |handle| {
+            Ok(links::named(handle, name).await?.is_some())
+        })?;
+        if !was_there || !links::run(netns, links::has_pod_link)? {
+            links::run(None, async |handle| {
+                // A link of this name belongs to a namespace that is going away, or to a crash half-way.
+                links::delete(handle, name).await?;
+                let pair = links::Pair {
+                    bridge: self.bridge,
+                    name,
+                    netns: &request.netns,
+                    address: attached.address,
+                    mtu: self.mtu,
+                };
+                links::add_pair(handle, &pair).await
+            })?;
         }
-        links::equip_pod(&inside, attached.address, gateway(request.range))?;
-        let all = links::list(&socket)?;
-        let port = links::named(&all, &attached.host_link).ok_or(io::ErrorKind::NotFound)?;
-        links::set_hairpin(&socket, port.index)
+        links::run(None, async |handle| links::set_hairpin(handle, name).await)?;
+        links::run(netns, async |handle| {
+            links::equip_pod(handle, attached.address, gateway(request.range)).await
+        })?;
+        links::run(None, async |handle| {
+            // The port first: its carrier is what gives the bridge one.
+            links::await_up(handle, &[name, &self.config.bridge]).await
+        })
     }
 
     fn detach(&self, sandbox: &str) -> Result<(), NetError> {
         let Some(lease) = self.leases().get(sandbox).cloned() else {
             return Ok(());
         };
-        let delete = || links::delete(&Socket::open(netlink::ROUTE)?, &lease.attached.host_link);
-        delete().map_err(|e| failed(&format!("delete link of sandbox {sandbox}"), &e))?;
+        let link = &lease.attached.host_link;
+        let deleted = links::run(None, async |handle| links::delete(handle, link).await);
+        deleted.map_err(|e| failed(&format!("delete link of sandbox {sandbox}"), &e))?;
         // The address is free only when nothing answers for it any more.
         self.leases()
             .remove(sandbox)
@@ -193,11 +208,12 @@ impl Inner {
 
     /// Links die with the host or with the pod's namespace; their leases must not hold addresses for ever.
     fn drop_stale_leases(&self) -> io::Result<()> {
-        let links = links::list(&Socket::open(netlink::ROUTE)?)?;
+        let links = links::run(None, links::list)?;
         let mut leases = self.leases();
+        let is_there = |name: &str| links.iter().any(|link| link.name == name);
         let stale: Vec<String> = leases
             .iter()
-            .filter(|lease| links::named(&links, &lease.attached.host_link).is_none())
+            .filter(|lease| !is_there(&lease.attached.host_link))
             .map(|lease| lease.attached.sandbox.clone())
             .collect();
         stale.iter().try_for_each(|sandbox| leases.remove(sandbox))
@@ -246,46 +262,46 @@ pub fn destroy(config: &NetConfig) -> Result<(), NetError> {
 }
 
 fn delete_links(config: &NetConfig) -> io::Result<()> {
-    let socket = Socket::open(netlink::ROUTE)?;
-    let links = links::list(&socket)?;
-    let bridge = links::named(&links, &config.bridge);
-    let prefix = format!("{}-", config.bridge);
-    let mut outcome = Ok(());
-    for link in &links {
-        if link.name.starts_with(&prefix) {
-            outcome = outcome.and(links::delete(&socket, &link.name));
+    links::run(None, async |handle| {
+        let links = links::list(handle).await?;
+        let prefix = format!("{}-", config.bridge);
+        let mut outcome = Ok(());
+        for link in links.iter().filter(|link| link.name.starts_with(&prefix)) {
+            outcome = outcome.and(links::delete(handle, &link.name).await);
         }
-    }
-    if let Some(bridge) = bridge {
-        let others = links.iter().filter(|link| link.index != bridge.index);
-        let restored = sysctl::restore(&bridge.alias, others.map(|link| link.alias.as_str()));
-        outcome = outcome.and(restored);
-        outcome = outcome.and(links::delete(&socket, &bridge.name));
-    }
-    outcome
+        if let Some(bridge) = links.iter().find(|link| link.name == config.bridge) {
+            let others = links.iter().filter(|link| link.index != bridge.index);
+            let restored = sysctl::restore(&bridge.alias, others.map(|link| link.alias.as_str()));
+            outcome = outcome.and(restored);
+            outcome = outcome.and(links::delete(handle, &bridge.name).await);
+        }
+        outcome
+    })
 }
 
+/// Answers the bridge's index and MTU.
 fn ensure_bridge(config: &NetConfig) -> io::Result<(u32, u32)> {
-    let socket = Socket::open(netlink::ROUTE)?;
-    let mtu = links::way_out_mtu(&socket)?;
-    let mut all = links::list(&socket)?;
-    if links::named(&all, &config.bridge).is_none() {
-        links::add_bridge(&socket, &config.bridge, mtu)?;
-        all = links::list(&socket)?;
-    }
-    let bridge = links::named(&all, &config.bridge).ok_or(io::ErrorKind::NotFound)?;
-    if bridge.alias.is_empty() {
-        let alias = sysctl::alias(all.iter().map(|link| link.alias.as_str()));
-        links::set_alias(&socket, bridge.index, &alias)?;
-    }
-    sysctl::set(&config.bridge)?;
-    let gateways: Vec<(Ipv4Addr, u8)> = config
-        .node_ranges
-        .iter()
-        .map(|range| (gateway(*range), range.prefix_len()))
-        .collect();
-    links::equip_bridge(&socket, bridge.index, &gateways, config.service_cidr)?;
-    Ok((bridge.index, bridge.mtu))
+    links::run(None, async |handle| {
+        if links::named(handle, &config.bridge).await?.is_none() {
+            let mtu = links::way_out_mtu(handle).await?;
+            let address = config.pod_cidr.network();
+            links::add_bridge(handle, &config.bridge, address, mtu).await?;
+        }
+        let all = links::list(handle).await?;
+        let bridge = all.iter().find(|link| link.name == config.bridge);
+        let bridge = bridge.ok_or(io::ErrorKind::NotFound)?;
+        if bridge.alias.is_empty() {
+            let alias = sysctl::alias(all.iter().map(|link| link.alias.as_str()));
+            links::set_alias(handle, bridge.index, &alias).await?;
+        }
+        sysctl::set(&config.bridge)?;
+        let ranges = config.node_ranges.iter();
+        let gateways: Vec<(Ipv4Addr, u8)> = ranges
+            .map(|range| (gateway(*range), range.prefix_len()))
+            .collect();
+        links::equip_bridge(handle, bridge.index, &gateways, config.service_cidr).await?;
+        Ok((bridge.index, bridge.mtu))
+    })
 }
 
 /// The node's own address and the host's others. Of two nodes that want the same port of the host, the one with the

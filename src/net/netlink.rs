@@ -1,22 +1,16 @@
-//! Netlink messages and sockets: writing attributes, reading answers.
+//! Netlink messages and sockets for netfilter: writing attributes, reading answers.
 //!
-//! Owns framing only: what the attributes mean is known to `links`, `nft` and `conntrack`. A socket belongs to the
-//! network namespace it was opened in, which is how the host works on a pod's links without staying inside.
+//! Owns framing only: what the attributes mean is known to `nft` and `conntrack`. Links, addresses and routes have a
+//! crate that knows them (`links`); for nftables there is none that fits.
 
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::socket::{setsockopt, sockopt},
-};
-use std::{fs::File, io, os::fd::AsFd, path::Path, thread};
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io;
 
-pub const ROUTE: isize = 0;
 pub const NETFILTER: isize = 12;
 
 pub const REQUEST: u16 = 0x1;
 pub const ACK: u16 = 0x4;
 pub const DUMP: u16 = 0x300;
-pub const REPLACE: u16 = 0x100;
-pub const EXCL: u16 = 0x200;
 pub const CREATE: u16 = 0x400;
 pub const APPEND: u16 = 0x800;
 
@@ -76,7 +70,7 @@ impl Writer {
         self.attr(kind, &[text.as_bytes(), &[0]].concat());
     }
 
-    /// In network order, as netfilter wants it; rtnetlink takes native order through `attr`.
+    /// In network order, as netfilter wants numbers.
     pub fn be32(&mut self, kind: u16, value: u32) {
         self.attr(kind, &value.to_be_bytes());
     }
@@ -116,14 +110,6 @@ pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
 }
 
-pub fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(value.len());
-    String::from_utf8_lossy(&value[..end]).into_owned()
-}
-
 /// A blocking connection to the kernel.
 pub struct Socket(netlink_sys::Socket);
 
@@ -135,37 +121,16 @@ impl Socket {
         Ok(Socket(socket))
     }
 
-    /// Opened by a thread that enters the namespace, does only this, and ends.
-    pub fn open_in(netns: &Path, protocol: isize) -> io::Result<Socket> {
-        let netns = File::open(netns)?;
-        let inside = thread::Builder::new()
-            .name("netns".to_owned())
-            .spawn(move || {
-                setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;
-                Socket::open(protocol)
-            })?;
-        inside
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("thread in the namespace panicked")))
-    }
-
-    /// Sends messages that all ask for an acknowledgment. Answers one result for each.
-    pub fn exchange(&self, messages: &Writer) -> io::Result<Vec<io::Result<()>>> {
-        self.0.send(&messages.bytes, 0)?;
-        let mut answers = Vec::new();
-        while answers.len() < messages.sequence as usize {
+    /// One message that asks for an acknowledgment.
+    pub fn request(&self, message: &Writer) -> io::Result<()> {
+        self.0.send(&message.bytes, 0)?;
+        loop {
             for (kind, body) in self.receive()? {
                 if kind == KIND_ERROR {
-                    answers.push(code(&body));
+                    return code(&body);
                 }
             }
         }
-        Ok(answers)
-    }
-
-    /// One message, one acknowledgment.
-    pub fn request(&self, message: &Writer) -> io::Result<()> {
-        self.exchange(message)?.into_iter().collect()
     }
 
     /// Sends one request that the kernel answers with many messages, or with one without an acknowledgment.
@@ -245,7 +210,7 @@ mod tests {
         writer.nest(2, |writer| writer.text(3, "eth0"));
         let read: Vec<(u16, &[u8])> = attributes(&writer.bytes).collect();
         assert_eq!(read[0], (1, &[7][..]));
-        assert_eq!(text(attribute(read[1].1, 3).unwrap()), "eth0");
+        assert_eq!(attribute(read[1].1, 3), Some(&b"eth0\0"[..]));
     }
 
     #[test]
