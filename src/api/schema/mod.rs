@@ -15,7 +15,7 @@ pub use check::check_types;
 pub use default::default;
 pub use normal::normalize;
 pub use prune::prune;
-pub use table::{TypeRef, definitions, lookup};
+pub use table::{TypeRef, definitions, fingerprint, lookup};
 
 use serde_json::Value;
 use std::borrow::Cow;

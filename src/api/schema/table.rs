@@ -68,6 +68,18 @@ pub fn definitions() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|slot| slot.name)
 }
 
+/// Changes whenever the table or `seed` does: for tokens of documents that are made from the table (FNV-1a).
+pub fn fingerprint(seed: &[u8]) -> u64 {
+    static TABLE_HASH: LazyLock<u64> =
+        LazyLock::new(|| mix(0xCBF2_9CE4_8422_2325, TEXT.as_bytes()));
+    mix(*TABLE_HASH, seed)
+}
+
+fn mix(start: u64, bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+    bytes.iter().fold(start, step)
+}
+
 fn position(definition: &str) -> Option<usize> {
     TABLE
         .binary_search_by(|slot| slot.name.cmp(definition))

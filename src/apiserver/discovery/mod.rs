@@ -5,7 +5,7 @@
 mod aggregated;
 mod catalog;
 mod legacy;
-mod subresource;
+pub(super) mod subresource;
 
 use super::{
     codec::accept::{self, clauses},
@@ -24,6 +24,8 @@ use std::collections::BTreeSet;
 /// The Kubernetes release whose behavior this server shows.
 pub const MAJOR: &str = "1";
 pub const MINOR: &str = "36";
+/// As OpenAPI documents name it.
+pub const RELEASE: &str = "v1.36.2";
 const GIT_VERSION: &str = concat!("v1.36.2+kubik", env!("CARGO_PKG_VERSION_MAJOR"));
 
 /// Paths besides groups and single health checks.
