@@ -75,7 +75,7 @@ pub struct Agent {
 impl Agent {
     /// Registers the node, adopts what an earlier daemon left, and looks after the pods bound to the node from then on.
     /// Ends with its tasks; pods go on.
-    pub fn start(context: NodeContext) -> Arc<Agent> {
+    pub async fn start(context: NodeContext) -> anyhow::Result<Arc<Agent>> {
         let NodeContext {
             config,
             cluster,
@@ -88,8 +88,10 @@ impl Agent {
         } = context;
         let name = config.name.clone();
         let recorder = Recorder::new(client.clone(), &tasks, "kubelet", Some(name.clone()));
+        let state = layout.state.clone();
+        let machine = Tasks::blocking(move || Machine::read(&state)).await?;
         let host = Arc::new(Host {
-            machine: Machine::read(&layout.state),
+            machine,
             caches: Caches {
                 pods: informers.cache(),
                 nodes: informers.cache(),
@@ -132,10 +134,10 @@ impl Agent {
                 () = signal.stopped() => {}
             }
         });
-        Arc::new(Agent {
+        Ok(Arc::new(Agent {
             host,
             samples: serve::Samples::default(),
-        })
+        }))
     }
 
     /// Ends all pods of the node gracefully and keeps their objects: they come back with the next start. Gives up
