@@ -7,7 +7,8 @@ use super::{
     Answer, Runtime,
     model::{
         ContainerInfo, ContainerSpec, ContainerState, ExecIo, ExecSpec, Exit, ImageInfo,
-        PullProgress, PullRequest, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
+        PullProgress, PullRequest, Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec,
+        Usage,
     },
 };
 use crate::task::clock;
@@ -293,6 +294,28 @@ impl World {
         Ok(info)
     }
 
+    fn set_resources(
+        &mut self,
+        id: &str,
+        container: Option<&str>,
+        resources: Resources,
+    ) -> Result<(), RuntimeError> {
+        let missing = || RuntimeError::NotFound(format!("sandbox {id}"));
+        let sandbox = self.sandboxes.get_mut(id).ok_or_else(missing)?;
+        match container {
+            None => sandbox.spec.resources = resources,
+            Some(container) => {
+                let missing = || RuntimeError::NotFound(format!("container {container}"));
+                sandbox
+                    .specs
+                    .get_mut(container)
+                    .ok_or_else(missing)?
+                    .resources = resources;
+            }
+        }
+        Ok(())
+    }
+
     fn start_container(&mut self, sandbox: &str, id: &str) -> Result<ContainerInfo, RuntimeError> {
         let pid = self.pid();
         let spec = self
@@ -421,6 +444,15 @@ impl Runtime for FakeRuntime {
 
     fn attach<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ExecIo> {
         self.exec(sandbox, container, ExecSpec::default())
+    }
+
+    fn set_resources<'a>(
+        &'a self,
+        sandbox: &'a str,
+        container: Option<&'a str>,
+        resources: Resources,
+    ) -> Answer<'a, ()> {
+        answer(self.world().set_resources(sandbox, container, resources))
     }
 
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {

@@ -21,7 +21,7 @@ mod sys;
 use futures_util::future::BoxFuture;
 use model::{
     ContainerInfo, ContainerSpec, ExecIo, ExecSpec, ImageInfo, PullProgress, PullRequest,
-    RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
+    Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
 };
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 use tokio::sync::mpsc;
@@ -78,6 +78,15 @@ pub trait Runtime: Send + Sync {
 
     /// Joins the container's own standard streams.
     fn attach<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, ExecIo>;
+
+    /// Changes the limits of a running container, or of the whole sandbox with `None`. Zero lifts a limit; zero
+    /// shares leave the weight alone. Fails if memory in use cannot be brought below a new limit.
+    fn set_resources<'a>(
+        &'a self,
+        sandbox: &'a str,
+        container: Option<&'a str>,
+        resources: Resources,
+    ) -> Answer<'a, ()>;
 
     /// CPU and memory from the container's cgroup.
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage>;

@@ -2,8 +2,8 @@
 
 use crate::world::{DEADLINE, World, exit_of, log};
 use kubik::runtime::model::{
-    ContainerState, ExecIo, ExecSpec, Mount, RuntimeError, RuntimeEvent, SandboxSpec, Seccomp,
-    UserSpec,
+    ContainerState, ExecIo, ExecSpec, Mount, Propagation, Resources, RuntimeError, RuntimeEvent,
+    SandboxSpec, Seccomp, UserSpec,
 };
 use std::{fs, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,6 +97,8 @@ pub async fn processes_find_what_was_asked_for() {
         ("Seccomp", "0"),
         ("SigIgn", RUST_IGNORES),
         ("SigBlk", "0000000000000000"),
+        ("Umask", "0022"),
+        ("null", "20666"),
         ("fds", "0,1,2"),
         ("cwd", "/"),
         ("env HOME", "/root"),
@@ -412,6 +414,168 @@ pub async fn attach_feeds_standard_input_once() {
     assert_eq!(io.wait.await.unwrap(), 0);
     assert_eq!(log(&made.log_path), "stdout F got line\nstdout F end");
     world.finish(&["a"]).await;
+}
+
+pub async fn missing_sources_become_directories() {
+    let world = World::new("source");
+    world.shims.create(world.sandbox("a")).await.unwrap();
+    let source = world.dir.join("new/volume");
+    let mut spec = world.container("c", &["write", "/data/x", "y"]);
+    spec.mounts = vec![Mount {
+        source: source.clone(),
+        destination: "/data".into(),
+        ..Mount::default()
+    }];
+    assert_eq!(world.outcome("a", spec).await.0.code, 0);
+    assert_eq!(fs::read_to_string(source.join("x")).unwrap(), "y");
+    let mode = |path: &std::path::Path| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&source), 0o755);
+    assert_eq!(mode(&world.dir.join("data/a/containers")), 0o700);
+    assert_eq!(mode(&world.dir.join("logs/a/c/0.log")), 0o640);
+    world.finish(&["a"]).await;
+}
+
+pub async fn mounts_flow_only_where_asked() {
+    let world = World::new("flow");
+    let shared = world.dir.join("shared");
+    fs::create_dir_all(shared.join("late")).unwrap();
+    let none = None::<&str>;
+    nix::mount::mount(
+        Some("kt"),
+        &shared,
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        none,
+    )
+    .unwrap();
+    nix::mount::mount(none, &shared, none, nix::mount::MsFlags::MS_SHARED, none).unwrap();
+    fs::create_dir_all(shared.join("late")).unwrap();
+    world.shims.create(world.sandbox("a")).await.unwrap();
+    let mut spec = world.container("c", &["sleep"]);
+    let mount = |destination: &str, propagation| Mount {
+        source: shared.clone(),
+        destination: destination.into(),
+        propagation,
+        ..Mount::default()
+    };
+    spec.mounts = vec![
+        mount("/private", Propagation::Private),
+        mount("/receives", Propagation::HostToContainer),
+        mount("/both", Propagation::Bidirectional),
+    ];
+    spec.privileged = true;
+    let made = world.run("a", spec.clone()).await;
+    let late = shared.join("late");
+    nix::mount::mount(
+        Some("kt"),
+        &late,
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        none,
+    )
+    .unwrap();
+    fs::write(late.join("seen"), "yes").unwrap();
+    for (place, expected) in [("/private", 1), ("/receives", 0), ("/both", 0)] {
+        let command = format!("{place}/late/seen");
+        let io = world
+            .shims
+            .exec("a", &made.id, exec(&["/probe", "exists", &command]))
+            .await
+            .unwrap();
+        assert_eq!(io.wait.await.unwrap(), expected, "{place}");
+    }
+    let io = world
+        .shims
+        .exec("a", &made.id, exec(&["/probe", "mount", "/both/late"]))
+        .await
+        .unwrap();
+    assert_eq!(io.wait.await.unwrap(), 0);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(mounts.contains("from-the-container"), "{mounts}");
+    assert!(
+        !mounts.contains("/rootfs"),
+        "the container's root does not stay on the host: {mounts}"
+    );
+    while nix::mount::umount2(&late, nix::mount::MntFlags::MNT_DETACH).is_ok() {}
+    world.shims.remove("a").await.unwrap();
+    nix::mount::umount2(&shared, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    world.finish(&["a"]).await;
+}
+
+pub async fn resources_change_while_running() {
+    let world = World::new("resources");
+    world.shims.create(world.sandbox("a")).await.unwrap();
+    let mut spec = world.container("c", &["sleep"]);
+    spec.resources.memory_limit_bytes = 64 << 20;
+    spec.resources.cpu_quota_us = 50_000;
+    let made = world.run("a", spec).await;
+    let file = if kubik::runtime::cgroup::host().is_unified() {
+        "/sys/fs/cgroup/memory.max"
+    } else {
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+    };
+    let read = async || {
+        let mut io = world
+            .shims
+            .exec("a", &made.id, exec(&["/probe", "read", file]))
+            .await
+            .unwrap();
+        let text = read_all(&mut io).await;
+        text.trim().to_owned()
+    };
+    assert_eq!(
+        read().await,
+        (64 << 20).to_string(),
+        "seen at its place inside"
+    );
+    let mut resources = Resources {
+        memory_limit_bytes: 128 << 20,
+        ..Resources::default()
+    };
+    world
+        .shims
+        .set_resources("a", Some(&made.id), resources.clone())
+        .await
+        .unwrap();
+    assert_eq!(read().await, (128 << 20).to_string());
+    resources.memory_limit_bytes = 4096;
+    let error = world
+        .shims
+        .set_resources("a", Some(&made.id), resources)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("below current usage"), "{error}");
+    world
+        .shims
+        .set_resources("a", Some(&made.id), Resources::default())
+        .await
+        .unwrap();
+    assert_ne!(read().await, (128 << 20).to_string());
+    world.finish(&["a"]).await;
+}
+
+pub async fn many_pods_at_once() {
+    let world = World::new("many");
+    let ids: Vec<String> = (0..40).map(|number| format!("p{number}")).collect();
+    let start = std::time::Instant::now();
+    let made = ids.iter().map(async |id| {
+        world.shims.create(world.sandbox(id)).await.unwrap();
+        world.run(id, world.container("c", &["sleep"])).await
+    });
+    futures_util::future::join_all(made).await;
+    println!("    40 pods made in {:?}", start.elapsed());
+    assert_eq!(world.shims.list().await.unwrap().len(), 40);
+    let start = std::time::Instant::now();
+    let removed = ids
+        .iter()
+        .map(async |id| world.shims.remove(id).await.unwrap());
+    futures_util::future::join_all(removed).await;
+    println!("    40 pods removed in {:?}", start.elapsed());
+    let all: Vec<&str> = ids.iter().map(String::as_str).collect();
+    world.finish(&all).await;
 }
 
 pub async fn usage_is_read() {

@@ -75,6 +75,15 @@ pub fn main_if_asked() {
                 Err(error) => println!("{error}"),
             }
         }
+        ["exists", path] => exit(i32::from(!std::path::Path::new(path).exists())),
+        ["mount", path] => nix::mount::mount(
+            Some("from-the-container"),
+            *path,
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            None::<&str>,
+        )
+        .unwrap(),
         ["mounts"] => print!("{}", fs::read_to_string("/proc/self/mountinfo").unwrap()),
         other => {
             println!("unknown probe {other:?}");
@@ -98,6 +107,7 @@ fn facts() {
             "Seccomp",
             "SigIgn",
             "SigBlk",
+            "Umask",
         ];
         if let Some((name, value)) = line.split_once(':')
             && wanted.contains(&name)
@@ -108,6 +118,9 @@ fn facts() {
             );
         }
     }
+    use std::os::unix::fs::PermissionsExt;
+    let null = fs::metadata("/dev/null").unwrap().permissions().mode();
+    println!("null={null:o}");
     println!("pid={}", std::process::id());
     println!(
         "hostname={}",

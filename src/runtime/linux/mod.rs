@@ -16,7 +16,7 @@ use super::{
     image::Images,
     model::{
         ContainerInfo, ContainerSpec, ExecIo, ExecSpec, ImageInfo, PullProgress, PullRequest,
-        RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
+        Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
     },
     shim::protocol::ImageRoot,
 };
@@ -151,6 +151,17 @@ impl Runtime for LinuxRuntime {
         self.shims.attach(sandbox, container).boxed()
     }
 
+    fn set_resources<'a>(
+        &'a self,
+        sandbox: &'a str,
+        container: Option<&'a str>,
+        resources: Resources,
+    ) -> Answer<'a, ()> {
+        self.shims
+            .set_resources(sandbox, container, resources)
+            .boxed()
+    }
+
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {
         self.shims.usage(sandbox, container).boxed()
     }
@@ -173,8 +184,23 @@ impl Runtime for LinuxRuntime {
     }
 
     fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()> {
-        let reference = reference.to_owned();
-        self.blocking(move |images| images.remove(&reference))
-            .boxed()
+        let wanted = reference.to_owned();
+        async move {
+            let find = wanted.clone();
+            let image = self.blocking(move |images| images.find(&find)).await?;
+            let last_name = image
+                .filter(|image| image.id == wanted || image.tags.len() + image.digests.len() <= 2);
+            if let Some(image) = last_name {
+                // A container's root stands on the layers of its image.
+                let sandboxes = self.shims.list().await?;
+                let mut containers = sandboxes.iter().flat_map(|sandbox| &sandbox.containers);
+                if let Some(user) = containers.find(|container| container.image == image.id) {
+                    let text = format!("image {wanted:?} is used by container {}", user.name);
+                    return Err(RuntimeError::Failed(text));
+                }
+            }
+            self.blocking(move |images| images.remove(&wanted)).await
+        }
+        .boxed()
     }
 }

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     runtime::{
-        cgroup,
+        cgroup::{self, Level},
         model::{
-            ContainerInfo, ContainerSpec, ExecIo, ExecSpec, RuntimeError, RuntimeEvent,
+            ContainerInfo, ContainerSpec, ExecIo, ExecSpec, Resources, RuntimeError, RuntimeEvent,
             SandboxInfo, SandboxSpec, Usage,
         },
         shim::protocol::{ExecProcess, ImageRoot, NewContainer, Reply, Request, SOCKET_FILE},
@@ -386,6 +386,28 @@ impl Shims {
             let _ = stream.and_then(|mut stream| io::Write::write_all(&mut stream, &frame));
         };
         Ok(pipes.into_io(exit_of(connection), Box::new(resize), Box::new(|| ())))
+    }
+
+    pub async fn set_resources(
+        &self,
+        id: &str,
+        container: Option<&str>,
+        resources: Resources,
+    ) -> Result<(), RuntimeError> {
+        let dir = self.dir(id)?;
+        let spec = removal::read_spec(&dir)
+            .ok_or_else(|| RuntimeError::NotFound(format!("sandbox {id}")))?;
+        let (path, level) = match container {
+            Some(container) => (format!("{}/{container}", spec.cgroup), Level::Container),
+            None => (spec.cgroup, Level::Pod),
+        };
+        let set = move || cgroup::host().change(&path, &resources, level);
+        let set = Tasks::blocking(set)
+            .await
+            .map_err(|error| RuntimeError::Failed(error.to_string()))?;
+        set.map_err(|error| {
+            RuntimeError::Failed(format!("set the resources of sandbox {id}: {error}"))
+        })
     }
 
     pub async fn usage(&self, id: &str, container: &str) -> Result<Usage, RuntimeError> {

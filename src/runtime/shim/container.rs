@@ -138,6 +138,7 @@ impl Container {
         let place = Place {
             dir: self.place.clone(),
         };
+        rootfs::ensure_sources(&new.spec.mounts)?;
         let propagation = spec::root_propagation(&new.spec.mounts);
         let mounted = rootfs::mount_image(&place, &new.root, propagation)?;
         let devices = rootfs::devices(&new.spec.devices, new.spec.privileged);

@@ -74,8 +74,8 @@ fn begin(dir: &Path) -> Result<Shim, Failure> {
     let _ = nix::unistd::setsid();
     sys::become_subreaper()?;
     std::env::set_current_dir("/")?;
-    // File modes are asked for exactly, here and by libcontainer.
-    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    // Containers inherit it, and expect what every runtime gives.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let text = fs::read(dir.join(SANDBOX_FILE))?;
     let file: SandboxFile =
         serde_json::from_slice(&text).map_err(|error| Failure::Failed(error.to_string()))?;

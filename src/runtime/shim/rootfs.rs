@@ -18,11 +18,11 @@ use nix::{
     unistd::chdir,
 };
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Read},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{FileTypeExt, MetadataExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt},
     },
     path::{Component, Path, PathBuf},
 };
@@ -62,6 +62,11 @@ pub fn mount_image(
     image: &ImageRoot,
     propagation: Propagation,
 ) -> Result<Mounted, Failure> {
+    // Nobody but root has business in a container's files, whatever their own modes say.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&place.dir)?;
     for dir in [place.rootfs(), place.upper(), place.work()] {
         fs::create_dir_all(dir)?;
     }
@@ -184,6 +189,22 @@ impl Mounted {
             None => make_dirs(&self.root()?, path),
         }
     }
+}
+
+/// Makes what a mount's source is missing a directory, as containerd does. Anything else about it fails later.
+pub fn ensure_sources(mounts: &[Mount]) -> Result<(), Failure> {
+    for source in mounts.iter().map(|mount| &mount.source) {
+        if let Err(error) = fs::metadata(source) {
+            let made = match error.kind() {
+                io::ErrorKind::NotFound => fs::create_dir_all(source),
+                _ => Err(error),
+            };
+            made.map_err(|error| {
+                Failure::Failed(format!("failed to stat {:?}: {error}", source.display()))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// `mkdir -p` that cannot leave `root`.

@@ -3,12 +3,17 @@
 //! Paths are absolute within the hierarchy (`/kubik-x/pod<uid>`), never on the file system. Everything is safe to
 //! repeat. Limits of containers are libcontainer's work; this module makes pods' groups, joins, kills, reads, removes.
 
+mod limit;
+
+pub use limit::Level;
+
 use crate::runtime::{
     device,
     model::{Resources, Usage},
     spec::Device,
     sys,
 };
+use limit::{Setting, settings, unlimited};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::{
@@ -145,9 +150,28 @@ impl Cgroups {
         self.limit(path, limits)
     }
 
-    /// Sets limits; zero leaves alone.
-    pub fn limit(&self, path: &str, limits: &Resources) -> io::Result<()> {
-        for (controller, file, value) in settings(self.is_unified(), limits) {
+    fn limit(&self, path: &str, limits: &Resources) -> io::Result<()> {
+        self.write(path, settings(self.is_unified(), limits, Level::Pod))
+    }
+
+    /// Changes the limits of a group in use; zero lifts. Refuses less memory than is used: the kernel would kill.
+    pub fn change(&self, path: &str, limits: &Resources, level: Level) -> io::Result<()> {
+        let used = self
+            .usage(path)
+            .ok_or(io::ErrorKind::NotFound)?
+            .memory_bytes;
+        let wanted = u64::try_from(limits.memory_limit_bytes).unwrap_or(0);
+        if wanted > 0 && wanted < used {
+            let text =
+                format!("attempting to set memory limit ({wanted}) below current usage ({used})");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.write(path, unlimited(self.is_unified(), limits))?;
+        self.write(path, settings(self.is_unified(), limits, level))
+    }
+
+    fn write(&self, path: &str, settings: Vec<Setting>) -> io::Result<()> {
+        for (controller, file, value) in settings {
             if let Some(dir) = self.dir(controller, path) {
                 fs::write(dir.join(file), value)?;
             }
@@ -308,49 +332,6 @@ fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(value)
 }
 
-/// Controller, file and value of every limit that is set.
-fn settings(unified: bool, limits: &Resources) -> Vec<(&'static str, &'static str, String)> {
-    let mut settings = Vec::new();
-    let period = match limits.cpu_period_us {
-        0 => 100_000,
-        period => period,
-    };
-    if limits.cpu_shares > 0 {
-        settings.push(if unified {
-            ("cpu", "cpu.weight", weight(limits.cpu_shares).to_string())
-        } else {
-            ("cpu", "cpu.shares", limits.cpu_shares.to_string())
-        });
-    }
-    if limits.cpu_quota_us > 0 {
-        let quota = limits.cpu_quota_us;
-        if unified {
-            settings.push(("cpu", "cpu.max", format!("{quota} {period}")));
-        } else {
-            settings.push(("cpu", "cpu.cfs_period_us", period.to_string()));
-            settings.push(("cpu", "cpu.cfs_quota_us", quota.to_string()));
-        }
-    }
-    if limits.memory_limit_bytes > 0 {
-        let file = if unified {
-            "memory.max"
-        } else {
-            "memory.limit_in_bytes"
-        };
-        settings.push(("memory", file, limits.memory_limit_bytes.to_string()));
-    }
-    if limits.pids_limit > 0 {
-        settings.push(("pids", "pids.max", limits.pids_limit.to_string()));
-    }
-    settings
-}
-
-/// The kubelet's mapping of v1 shares (2 to 262144) onto v2 weights (1 to 10000) for pods.
-#[must_use]
-pub fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
-}
-
 /// Hands the controllers down. Each on its own: one that is missing must not cost the others.
 fn delegate(dir: &Path) {
     let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
@@ -418,40 +399,6 @@ mod tests {
         };
         let names: Vec<&str> = mounts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["memory", "cpu", "cpuacct", "name=systemd"]);
-    }
-
-    #[test]
-    fn limits_become_settings() {
-        let limits = Resources {
-            cpu_shares: 256,
-            cpu_quota_us: 50_000,
-            memory_limit_bytes: 64 << 20,
-            ..Resources::default()
-        };
-        let text = |unified| -> Vec<String> {
-            settings(unified, &limits)
-                .into_iter()
-                .map(|(_, file, value)| format!("{file}={value}"))
-                .collect()
-        };
-        assert_eq!(
-            text(true),
-            [
-                "cpu.weight=10",
-                "cpu.max=50000 100000",
-                "memory.max=67108864"
-            ]
-        );
-        assert_eq!(
-            text(false),
-            [
-                "cpu.shares=256",
-                "cpu.cfs_period_us=100000",
-                "cpu.cfs_quota_us=50000",
-                "memory.limit_in_bytes=67108864"
-            ]
-        );
-        assert!(settings(true, &Resources::default()).is_empty());
     }
 
     #[test]
