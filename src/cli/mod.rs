@@ -1,11 +1,90 @@
-//! Commands for people.
+//! Commands for people: what they type, what they read, with which code we exit.
+//!
+//! `COMMANDS` are the variants of [`args::Command`], one file each. Progress goes to standard error, results to
+//! standard output, so that pipes stay clean. Nothing here talks to the kernel or keeps state of its own.
 
-use crate::runtime;
+mod args;
+mod completion;
+mod delete;
+mod doctor;
+mod failure;
+mod image;
+mod kubeconfig;
+mod kubectl;
+mod logs;
+mod place;
+mod profile;
+mod run;
+mod screen;
+mod service;
+mod start;
+mod status;
+mod stop;
+mod version;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use failure::Failure;
 use std::process::ExitCode;
 
+/// The whole program. Hidden entries come first: the shim must run before any thread exists.
+#[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = runtime::hidden_command(std::env::args_os()) {
+    if let Some(code) = crate::runtime::hidden_command(std::env::args_os()) {
         return code;
     }
-    ExitCode::SUCCESS
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if let Some(code) = hidden(&words) {
+        return code;
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(refusal) => {
+            let _ = refusal.print();
+            return ExitCode::from(if refusal.use_stderr() { 14 } else { 0 });
+        }
+    };
+    match dispatch(arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Entries that people never type.
+fn hidden(words: &[String]) -> Option<ExitCode> {
+    match words.get(1).map(String::as_str) {
+        Some("daemon") => Some(crate::daemon::main(&words[2..])),
+        Some("hello") => Some(crate::runtime::hello::main(&words[2..])),
+        _ => crate::runtime::hello::is_named(words.first()?)
+            .then(|| crate::runtime::hello::main(&words[1..])),
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let profile = arguments.profile.clone();
+    let done = |()| ExitCode::SUCCESS;
+    match arguments.command {
+        Command::Start(options) => start::run(&profile, &options).map(done),
+        Command::Stop => stop::run(&profile).map(done),
+        Command::Delete(options) => delete::run(&profile, &options).map(done),
+        Command::Status(options) => status::run(&profile, &options),
+        Command::Logs(options) => logs::run(&profile, &options).map(done),
+        Command::Run(options) => run::run(&options),
+        Command::Image(command) => image::run(&profile, &command).map(done),
+        Command::Kubectl(options) => kubectl::run(&profile, &options.arguments),
+        Command::Service(options) => service::run(&profile, &options).map(done),
+        Command::Ip => service::ip(&profile).map(done),
+        Command::Profile(command) => profile::run(&command).map(done),
+        Command::Doctor => doctor::run(&profile),
+        Command::Version(options) => version::run(&options).map(done),
+        Command::Completion(options) => {
+            completion::run(&options);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }

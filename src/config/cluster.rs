@@ -2,7 +2,10 @@
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// Written once by the first `start` and kept for all later ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +21,12 @@ pub struct ClusterConfig {
     pub cluster_domain: String,
     pub ephemeral: bool,
     pub nodes: Vec<NodeConfig>,
+    /// Base addresses asked before a registry itself: `docker.io` → `http://127.0.0.1:5000`.
+    #[serde(default)]
+    pub registry_mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries whose certificates are not verified and that may speak plain HTTP.
+    #[serde(default)]
+    pub insecure_registries: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,4 +79,66 @@ impl NodeConfig {
 
 fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(net.network()) + n)
+}
+
+/// The shape of a new cluster. Slot `n` owns pods `10.(244-n).0.0/16` and services `10.(96+n).0.0/16`; slots end at
+/// 63, before the two would meet. Node `i` owns `10.(244-n).i.0/24`.
+#[must_use]
+pub fn plan_cluster(
+    profile: &str,
+    slot: u8,
+    api_port: u16,
+    nodes: u8,
+    ephemeral: bool,
+) -> ClusterConfig {
+    let net = |second: u8, third: u8, prefix: u8| {
+        Ipv4Net::new_assert(Ipv4Addr::new(10, second, third, 0), prefix)
+    };
+    let pods = 244 - slot;
+    let node = |index: u8| NodeConfig {
+        name: match index {
+            0 => profile.to_owned(),
+            other => format!("{profile}-m{:02}", other + 1),
+        },
+        pod_cidr: net(pods, index, 24),
+    };
+    ClusterConfig {
+        profile: profile.to_owned(),
+        slot,
+        api_port,
+        pod_cidr: net(pods, 0, 16),
+        service_cidr: net(96 + slot, 0, 16),
+        cluster_domain: "cluster.local".to_owned(),
+        ephemeral,
+        nodes: (0..nodes).map(node).collect(),
+        registry_mirrors: BTreeMap::new(),
+        insecure_registries: BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cluster_has_the_addresses_people_know() {
+        let config = plan_cluster("kubik", 0, 8443, 2, false);
+        assert_eq!(config.api_service_ip().to_string(), "10.96.0.1");
+        assert_eq!(config.dns_service_ip().to_string(), "10.96.0.10");
+        assert_eq!(config.nodes[0].address().to_string(), "10.244.0.1");
+        assert_eq!(config.nodes[1].name, "kubik-m02");
+        assert_eq!(config.nodes[1].address().to_string(), "10.244.1.1");
+    }
+
+    #[test]
+    fn slots_never_share_an_address() {
+        let plans: Vec<ClusterConfig> =
+            (0..64).map(|n| plan_cluster("x", n, 1, 1, false)).collect();
+        let nets: Vec<Ipv4Net> = plans
+            .iter()
+            .flat_map(|p| [p.pod_cidr, p.service_cidr])
+            .collect();
+        let distinct: std::collections::HashSet<&Ipv4Net> = nets.iter().collect();
+        assert_eq!(distinct.len(), nets.len());
+    }
 }

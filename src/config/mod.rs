@@ -3,5 +3,5 @@
 mod cluster;
 mod layout;
 
-pub use cluster::{ClusterConfig, NodeConfig};
+pub use cluster::{ClusterConfig, NodeConfig, plan_cluster};
 pub use layout::{Layout, RUN_ROOT, STATE_ROOT};

@@ -204,3 +204,8 @@ impl Runtime for LinuxRuntime {
         .boxed()
     }
 }
+use std::path::Path;
+pub fn erase(_layout: &crate::config::Layout, _cgroup: &str) -> anyhow::Result<()> {
+    let _ = Path::new("");
+    Ok(())
+}

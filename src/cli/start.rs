@@ -1,0 +1,311 @@
+//! `kubik start`.
+
+use super::{
+    args::StartOptions,
+    doctor,
+    failure::{Failure, for_profile},
+    kubeconfig, place,
+    screen::{self, Steps},
+};
+use crate::{
+    config::{ClusterConfig, Layout, plan_cluster},
+    daemon::{
+        control::{self, Answer, Request},
+        launch::{self, Bond, Launched},
+        progress::Line,
+    },
+};
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs::{self, File},
+    io::Write,
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    time::Duration,
+};
+
+const FIRST_API_PORT: u16 = 8443;
+
+pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
+    place::require_root()?;
+    let layout = place::layout(profile);
+    if launch::is_running(&layout) {
+        return already_running(profile, &layout, options);
+    }
+    doctor::fatal()?;
+    let (layout, config) = prepare(profile, options)?;
+    let bond = if options.foreground {
+        Bond::Stop
+    } else {
+        Bond::None
+    };
+    let mut launched = bring_up(&layout, &config, bond)?;
+    connect_kubectl(profile, &layout, options)?;
+    if options.foreground {
+        stay(&mut launched)?;
+    }
+    Ok(())
+}
+
+/// Saves (or loads) the cluster's configuration. Locked, so that two starts do not choose the same slot.
+pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, ClusterConfig), Failure> {
+    let root = place::state_root();
+    fs::create_dir_all(&root).map_err(|e| Failure::host(&root.display().to_string(), &e))?;
+    let lock = root.join(".lock");
+    let file = File::create(&lock).map_err(|e| Failure::host(&lock.display().to_string(), &e))?;
+    let _guard = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, e)| Failure::host(&lock.display().to_string(), &e))?;
+
+    let layout = if options.ephemeral {
+        place::ephemeral_layout(profile)
+    } else {
+        place::layout(profile)
+    };
+    if let Some(config) = place::load(&layout) {
+        refuse_changes(&config, options)?;
+        return Ok((layout, config));
+    }
+    let others: Vec<ClusterConfig> = place::profiles()
+        .iter()
+        .filter_map(|name| place::load(&place::layout(name)))
+        .collect();
+    let slot = free_slot(&others).ok_or_else(|| {
+        Failure::new(
+            "RSRC_NO_SUBNET",
+            21,
+            "all 64 subnets for clusters are taken on this machine",
+        )
+        .advise("Delete a cluster you no longer need: kubik profile list")
+    })?;
+    let port = api_port(options.api_port, &others)?;
+    let nodes = options.nodes.unwrap_or(1);
+    let mut config = plan_cluster(profile, slot, port, nodes, options.ephemeral);
+    for mirror in &options.registry_mirror {
+        let (host, address) = split_mirror(mirror);
+        config
+            .registry_mirrors
+            .entry(host.to_owned())
+            .or_default()
+            .push(address.to_owned());
+    }
+    config
+        .insecure_registries
+        .extend(options.insecure_registry.iter().cloned());
+    save(&layout, &config)
+        .map_err(|e| Failure::host(&layout.config().display().to_string(), &e))?;
+    Ok((layout, config))
+}
+
+/// `HOST=URL`; without a host it is Docker's own registry that is mirrored.
+fn split_mirror(text: &str) -> (&str, &str) {
+    match text.split_once('=') {
+        Some((host, address)) if !host.contains('/') => (host, address),
+        _ => ("docker.io", text),
+    }
+}
+
+fn refuse_changes(config: &ClusterConfig, options: &StartOptions) -> Result<(), Failure> {
+    let nodes = options.nodes.map(usize::from);
+    let changed = match () {
+        () if nodes.is_some_and(|n| n != config.nodes.len()) => "--nodes",
+        () if options.api_port.is_some_and(|port| port != config.api_port) => "--api-port",
+        () => return Ok(()),
+    };
+    let why = format!(
+        "the cluster \"{}\" exists with another {changed}",
+        config.profile
+    );
+    let again = format!(
+        "Delete it first: kubik delete{}",
+        for_profile(&config.profile)
+    );
+    Err(Failure::new("MK_CONFIG", 18, why).advise(again))
+}
+
+fn free_slot(others: &[ClusterConfig]) -> Option<u8> {
+    let addresses = local_addresses();
+    (0..64u8).find(|&slot| {
+        let plan = plan_cluster("x", slot, 0, 1, false);
+        let taken = others.iter().any(|other| other.slot == slot);
+        let linked = nix::net::if_::if_nametoindex(plan.bridge().as_str()).is_ok();
+        let clash = addresses
+            .iter()
+            .any(|ip| plan.pod_cidr.contains(ip) || plan.service_cidr.contains(ip));
+        !taken && !linked && !clash
+    })
+}
+
+fn local_addresses() -> Vec<Ipv4Addr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    interfaces
+        .filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip()))
+        .collect()
+}
+
+fn api_port(wanted: Option<u16>, others: &[ClusterConfig]) -> Result<u16, Failure> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let unused = |port: u16| others.iter().all(|other| other.api_port != port);
+    match wanted {
+        Some(port) if free(port) => Ok(port),
+        Some(port) => Err(
+            Failure::new("IF_PORT_IN_USE", 71, format!("port {port} is in use"))
+                .advise("Choose another --api-port, or leave it out and kubik finds a free one."),
+        ),
+        None => (FIRST_API_PORT..u16::MAX)
+            .find(|&port| unused(port) && free(port))
+            .ok_or_else(|| {
+                Failure::new("IF_PORT_IN_USE", 71, "no port is free for the API server")
+            }),
+    }
+}
+
+/// Replaces the file as a whole: a crash leaves the old one or the new one.
+fn save(layout: &Layout, config: &ClusterConfig) -> std::io::Result<()> {
+    let path = layout.config();
+    private_folder(&layout.state)?;
+    private_folder(&layout.run)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(config)?)?;
+    file.sync_all()?;
+    fs::rename(&new, &path)
+}
+
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+}
+
+/// Spawns the daemon and follows its steps until it is ready.
+pub fn bring_up(layout: &Layout, config: &ClusterConfig, bond: Bond) -> Result<Launched, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut steps = Steps::begin(&format!(
+        "kubik {version}: starting cluster \"{}\"",
+        config.profile
+    ));
+    steps.spin("starting the daemon");
+    let mut launched = launch::spawn(layout, bond)
+        .map_err(|e| Failure::host("start the daemon", &format!("{e:#}")))?;
+    loop {
+        match launched.next_line() {
+            Some(Line::Step { name, micros }) => {
+                steps.done(&name, Line::took(micros));
+                steps.spin("…");
+            }
+            Some(Line::Ready) => break,
+            Some(Line::Failed { message }) => {
+                steps.failed(&message);
+                return Err(start_failed(config, layout, message));
+            }
+            None => {
+                let message = "the daemon ended before the cluster was ready".to_owned();
+                steps.failed(&message);
+                return Err(start_failed(config, layout, message));
+            }
+        }
+    }
+    let took = screen::millis(steps.elapsed());
+    steps.done("ready: API, RBAC, node, DNS", steps.elapsed());
+    screen::line(&format!("Ready in {took} ms."));
+    Ok(launched)
+}
+
+fn start_failed(config: &ClusterConfig, layout: &Layout, message: String) -> Failure {
+    let advice = format!(
+        "See {} and run: kubik doctor{}",
+        layout.daemon_log().display(),
+        for_profile(&config.profile)
+    );
+    Failure::new("GUEST_START", 80, message).advise(advice)
+}
+
+fn connect_kubectl(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
+    let own = layout.state.join("kubeconfig");
+    if options.no_kubeconfig {
+        screen::line(&format!("Use it with: export KUBECONFIG={}", own.display()));
+        return Ok(());
+    }
+    let file = kubeconfig::path(options.kubeconfig.as_deref())?;
+    kubeconfig::merge(&file, &own, profile, layout, options.keep_context)?;
+    screen::line(&format!(
+        "kubectl now uses the cluster \"{profile}\" ({}).",
+        file.display()
+    ));
+    screen::line("Try: kubectl get pods -A");
+    Ok(())
+}
+
+fn already_running(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
+    if let Some(config) = place::load(layout) {
+        refuse_changes(&config, options)?;
+    }
+    match control::ask(layout, &Request::Status, Duration::from_secs(30)) {
+        Ok(Answer::Done) => {
+            screen::line(&format!("The cluster \"{profile}\" is running."));
+            connect_kubectl(profile, layout, options)
+        }
+        Ok(_) => Err(Failure::new(
+            "GUEST_START",
+            81,
+            "another start of this cluster is under way",
+        )
+        .advise(format!(
+            "Watch it with: kubik status{}",
+            for_profile(profile)
+        ))),
+        Err(error) => Err(Failure::new(
+            "GUEST_STATUS",
+            80,
+            format!("the daemon of \"{profile}\" runs but does not answer: {error:#}"),
+        )
+        .advise(format!("End it with: kubik stop{}", for_profile(profile)))),
+    }
+}
+
+/// Waits for the daemon's end. Ctrl-C reaches it through the bond: our end of the pipe closes with us.
+fn stay(launched: &mut Launched) -> Result<(), Failure> {
+    screen::line("Press Ctrl-C to stop the cluster.");
+    let ended = launched
+        .child
+        .wait()
+        .map_err(|e| Failure::host("wait for the daemon", &e))?;
+    if ended.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            "GUEST_ERROR",
+            80,
+            format!("the daemon ended: {ended}"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_cannot_silently_change_its_shape() {
+        let config = plan_cluster("kubik", 0, 8443, 1, false);
+        let options = |nodes, api_port| StartOptions {
+            nodes,
+            api_port,
+            ..StartOptions::default()
+        };
+        assert!(refuse_changes(&config, &options(None, None)).is_ok());
+        assert!(refuse_changes(&config, &options(Some(1), Some(8443))).is_ok());
+        assert_eq!(
+            refuse_changes(&config, &options(Some(3), None))
+                .unwrap_err()
+                .code,
+            18
+        );
+        assert_eq!(
+            refuse_changes(&config, &options(None, Some(1)))
+                .unwrap_err()
+                .code,
+            18
+        );
+    }
+}

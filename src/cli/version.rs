@@ -1,0 +1,23 @@
+//! `kubik version`.
+
+use super::{
+    args::{Output, VersionOptions},
+    failure::Failure,
+    screen,
+};
+use serde_json::json;
+
+/// The Kubernetes release whose API is served.
+pub const KUBERNETES: &str = "v1.36.2";
+
+pub fn run(options: &VersionOptions) -> Result<(), Failure> {
+    let own = env!("CARGO_PKG_VERSION");
+    screen::result(&match (options.output, options.short) {
+        (Output::Json, _) => {
+            json!({ "kubikVersion": own, "kubernetesVersion": KUBERNETES }).to_string()
+        }
+        (Output::Text, true) => own.to_owned(),
+        (Output::Text, false) => format!("kubik version: {own}\nKubernetes: {KUBERNETES}"),
+    });
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! A running cluster: its components in start order, and their end in the reverse.
+//!
+//! Independent steps of a start run side by side; each line of progress tells what had to be waited for.
+
+use super::{
+    bootstrap::{self, Addresses},
+    kubeconfig,
+    parts::{self, Directory, InProcess},
+    progress::Progress,
+};
+use crate::{
+    api::call::User,
+    apiserver::{
+        Server,
+        registry::{Registry, RegistryConfig, document},
+    },
+    client::{Client, Informers},
+    config::{ClusterConfig, Layout},
+    controllers::{self, ControllerContext, Settings, inventory::Inventory},
+    dns::{self, DnsConfig},
+    net::linux::LinuxNetwork,
+    node::{Agent, NodeContext},
+    pki::Pki,
+    proxy,
+    runtime::{
+        image::{Images, Options as ImageOptions},
+        linux::LinuxRuntime,
+    },
+    scheduler,
+    store::Store,
+    task::Tasks,
+};
+use anyhow::{Context, Result};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use tracing::info;
+
+/// Pods get their own grace periods; whoever is not gone then is killed.
+const STOP_PODS_DEADLINE: Duration = Duration::from_secs(50);
+const COMPONENTS_DEADLINE: Duration = Duration::from_secs(5);
+
+pub struct Cluster {
+    pub runtime: Arc<LinuxRuntime>,
+    pub images: Images,
+    agents: Vec<Arc<Agent>>,
+    /// Listeners and everything that acts.
+    tasks: Tasks,
+    store: Store,
+}
+
+/// What stands on its own, before anything talks to anything.
+struct Ground {
+    pki: Arc<Pki>,
+    store: Store,
+    network: LinuxNetwork,
+    images: Images,
+}
+
+impl Cluster {
+    /// Starts every component and returns when API, RBAC, default ServiceAccount, nodes and DNS all answer.
+    pub async fn start(
+        config: &ClusterConfig,
+        layout: &Layout,
+        progress: &Progress,
+    ) -> Result<Arc<Cluster>> {
+        let tasks = Tasks::new();
+        let ground = Ground::lay(config, layout, progress).await?;
+        let registry = Registry::new(RegistryConfig {
+            store: ground.store.clone(),
+            token_key: Arc::clone(ground.pki.token_key()),
+            issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+        });
+        let client = Client::new(
+            Arc::new(InProcess(Arc::clone(&registry))),
+            masters("system:apiserver"),
+        );
+        let node_ip = config
+            .nodes
+            .first()
+            .context("a cluster has a node")?
+            .address();
+        let informers = Informers::new(
+            client.acting_as(masters("system:kubik:informers")),
+            tasks.clone(),
+        );
+        let dns = foundations(config, node_ip, &client, &informers, &tasks).await?;
+        progress.step("roles, namespaces and other first objects");
+
+        let directory = Arc::new(Directory::default());
+        let server = parts::server(config, &ground.pki, &registry, &directory)?;
+        listen(&server, config, &tasks).await?;
+        write_kubeconfig(config, layout, &ground.pki)?;
+        progress.step(&format!(
+            "API server on https://127.0.0.1:{}",
+            config.api_port
+        ));
+
+        act(layout, &ground, &client, &informers, &tasks);
+        let runtime = Arc::new(LinuxRuntime::new(
+            layout,
+            ground.images.clone(),
+            tasks.clone(),
+        ));
+        let mut agents = Vec::new();
+        for node in &config.nodes {
+            let agent = Agent::start(NodeContext {
+                config: node.clone(),
+                cluster: config.clone(),
+                layout: layout.clone(),
+                client: client.clone(),
+                informers: informers.clone(),
+                runtime: Arc::<LinuxRuntime>::clone(&runtime),
+                network: Arc::new(ground.network.clone()),
+                tasks: tasks.clone(),
+            });
+            let agent = agent
+                .await
+                .with_context(|| format!("start node {}", node.name))?;
+            directory.add(&node.name, Arc::<Agent>::clone(&agent));
+            agents.push(agent);
+        }
+        parts::until_usable(config, &informers, dns).await?;
+        progress.step("default service account, nodes and DNS answer");
+        server.ready();
+        info!(profile = %config.profile, "cluster is ready");
+        Ok(Arc::new(Cluster {
+            runtime,
+            images: ground.images,
+            agents,
+            tasks,
+            store: ground.store,
+        }))
+    }
+
+    /// Ends all pods gracefully; their objects stay for the next start.
+    pub async fn stop_pods(&self) {
+        let ending = self
+            .agents
+            .iter()
+            .map(|agent| agent.stop_all(STOP_PODS_DEADLINE));
+        futures_util::future::join_all(ending).await;
+    }
+
+    /// Ends the components, the store last. Pods that run go on.
+    pub async fn stop(&self) {
+        self.tasks.shutdown(COMPONENTS_DEADLINE).await;
+        self.store.close().await;
+        info!("stopped");
+    }
+}
+
+impl Ground {
+    /// Keys, store, links and images do not need each other: they are made side by side.
+    async fn lay(config: &ClusterConfig, layout: &Layout, progress: &Progress) -> Result<Ground> {
+        let keys = {
+            let (config, layout) = (config.clone(), layout.clone());
+            blocking(move || parts::keys(&config, &layout))
+        };
+        let store = {
+            let path = (!config.ephemeral).then(|| layout.store());
+            blocking(move || {
+                let options = crate::store::Options {
+                    path,
+                    annotate: document::annotate,
+                    ..crate::store::Options::default()
+                };
+                Store::open(options).context("open the store")
+            })
+        };
+        let network = {
+            let config = parts::network(config, layout);
+            blocking(move || LinuxNetwork::open(config).context("set up the network"))
+        };
+        let images = {
+            let folder = layout.images();
+            let options = ImageOptions {
+                mirrors: config.registry_mirrors.clone(),
+                insecure: config.insecure_registries.clone(),
+            };
+            blocking(move || Images::open(&folder, options))
+        };
+        let (pki, store, network, images) = tokio::try_join!(keys, store, network, images)?;
+        progress.step("keys, store, network, images");
+        Ok(Ground {
+            pki: Arc::new(pki),
+            store,
+            network,
+            images,
+        })
+    }
+}
+
+/// DNS listens, then the first objects are made: they name its port.
+async fn foundations(
+    config: &ClusterConfig,
+    node_ip: Ipv4Addr,
+    client: &Client,
+    informers: &Informers,
+    tasks: &Tasks,
+) -> Result<SocketAddr> {
+    let settings = DnsConfig {
+        domain: config.cluster_domain.clone(),
+        service_ip: config.dns_service_ip(),
+        listen: node_ip,
+    };
+    let dns = dns::start(&settings, informers, tasks)
+        .await
+        .context("start DNS")?;
+    let addresses = Addresses {
+        api_service_ip: config.api_service_ip(),
+        api_port: config.api_port,
+        dns_service_ip: config.dns_service_ip(),
+        dns_port: dns.port(),
+        node_ip,
+    };
+    bootstrap::objects(client, &addresses).await?;
+    Ok(dns)
+}
+
+/// Controllers, scheduler and service proxy: all of them clients of the API.
+fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers, tasks: &Tasks) {
+    controllers::start(&ControllerContext {
+        inventory: Inventory::start(client, tasks),
+        client: client.clone(),
+        informers: informers.clone(),
+        tasks: tasks.clone(),
+        settings: Arc::new(Settings {
+            root_ca: ground.pki.ca_pem().to_owned(),
+            volumes: layout.volumes(),
+        }),
+    });
+    scheduler::start(
+        &client.acting_as(masters("system:kube-scheduler")),
+        informers,
+        tasks,
+    );
+    proxy::start(informers, Arc::new(ground.network.clone()), tasks);
+}
+
+/// A component of ours with all rights: the roles of upstream's components do not cover every shortcut we take yet.
+fn masters(name: &str) -> User {
+    User::component(name, &["system:masters"])
+}
+
+/// On loopback for people, on the first node's address for pods.
+async fn listen(server: &Server, config: &ClusterConfig, tasks: &Tasks) -> Result<()> {
+    let node = config.nodes.first().map(|node| node.address());
+    for address in [Some(Ipv4Addr::LOCALHOST), node].into_iter().flatten() {
+        let place = (address, config.api_port);
+        let listener = TcpListener::bind(place)
+            .await
+            .with_context(|| format!("listen on {address}:{}", config.api_port))?;
+        let (server, group) = (server.clone(), tasks.clone());
+        tasks.spawn(format!("listen {address}"), async move {
+            server.serve(listener, group).await;
+        });
+    }
+    Ok(())
+}
+
+fn write_kubeconfig(config: &ClusterConfig, layout: &Layout, pki: &Pki) -> Result<()> {
+    let server = format!("https://127.0.0.1:{}", config.api_port);
+    let admin = pki.admin();
+    let path = layout.state.join("kubeconfig");
+    kubeconfig::write(
+        &path,
+        &config.profile,
+        &server,
+        pki.ca_pem(),
+        &admin.certificate,
+        &admin.key,
+    )
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    Tasks::blocking(work)
+        .await
+        .context("a step of the start panicked")?
+}

@@ -1,0 +1,103 @@
+//! The objects that every cluster begins with, created through the API like anybody's.
+//!
+//! Done at each start: what is missing is made, what people changed stays, except for addresses that this start
+//! decided anew (the endpoints of `kubernetes` and `kube-dns`).
+
+mod documents;
+mod rbac;
+
+use crate::{
+    api::{
+        call::{Body, Call, Document, Outcome, Verb},
+        name::{Gvr, split_api_version},
+    },
+    client::Client,
+    kinds,
+};
+use anyhow::{Context, Result, anyhow};
+use futures_util::{TryStreamExt, stream};
+use serde_json::Value;
+
+pub use documents::Addresses;
+
+/// Creates under way at once: the store commits them together.
+const PARALLEL: usize = 128;
+
+/// Makes everything but what needs DNS to listen first.
+pub async fn objects(client: &Client, addresses: &Addresses) -> Result<()> {
+    let (first, rest): (Vec<Value>, Vec<Value>) = documents::all(addresses)?
+        .into_iter()
+        .chain(rbac::documents())
+        .partition(|document| document["kind"] == "Namespace");
+    for wave in [first, rest] {
+        stream::iter(wave.into_iter().map(Ok))
+            .try_for_each_concurrent(PARALLEL, |document| ensure(client, document))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Creates an object, or brings one of ours up to date.
+async fn ensure(client: &Client, document: Value) -> Result<()> {
+    let what = format!("{} {}", document["kind"], document["metadata"]["name"]);
+    let call = call(Verb::Create, &document)?;
+    match client.call(call).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_already_exists() && is_ours_to_update(&document) => {
+            update(client, document)
+                .await
+                .with_context(|| format!("update {what}"))
+        }
+        Err(error) if error.is_already_exists() => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("create {what}")),
+    }
+}
+
+/// Endpoints hold addresses of this start.
+fn is_ours_to_update(document: &Value) -> bool {
+    matches!(
+        document["kind"].as_str(),
+        Some("Endpoints" | "EndpointSlice")
+    )
+}
+
+async fn update(client: &Client, document: Value) -> Result<()> {
+    let mut get = call(Verb::Get, &document)?;
+    get.body = Body::None;
+    let Outcome::Object { bytes, .. } = client.call(get).await?.outcome else {
+        return Err(anyhow!("no object was answered"));
+    };
+    let mut stored: Value = serde_json::from_slice(&bytes)?;
+    for field in ["subsets", "endpoints", "ports"] {
+        if let Some(value) = document.get(field) {
+            stored[field] = value.clone();
+        }
+    }
+    let update = call(Verb::Update, &stored)?;
+    match client.call(update).await {
+        // Somebody else was faster; controllers look at it again.
+        Err(error) if !error.is_conflict() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn call(verb: Verb, document: &Value) -> Result<Call> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let api_version = text(&document["apiVersion"]);
+    let (group, version) = split_api_version(&api_version);
+    let kind = kinds::find_kind(group, version, &text(&document["kind"]))
+        .with_context(|| format!("{} is no kind", document["kind"]))?;
+    let resource = Gvr::new(kind.group, kind.version, kind.plural);
+    let meta = &document["metadata"];
+    let name = if verb == Verb::Create {
+        String::new()
+    } else {
+        text(&meta["name"])
+    };
+    let mut call = Call::new(verb, resource).named(&text(&meta["namespace"]), &name);
+    call.body = Body::Document(Document {
+        value: document.clone(),
+        duplicates: Vec::new(),
+    });
+    Ok(call)
+}

@@ -1,0 +1,112 @@
+//! The daemon's control socket: what commands ask of a running daemon beside the Kubernetes API.
+//!
+//! One JSON document per line each way; a connection carries one request and its answers, the last of which is
+//! `Done`, `Images` or `Failed`. Only root reaches the socket: its directory has mode 0700.
+
+use crate::{
+    config::Layout,
+    runtime::model::{ImageInfo, PullProgress},
+};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Longest request line the daemon reads.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Request {
+    /// Answers `Done` when the cluster is ready.
+    Status,
+    /// Ends the pods gracefully; answers `Done`, then the daemon ends.
+    Stop,
+    Images,
+    /// An archive on this host.
+    Load {
+        path: PathBuf,
+    },
+    Remove {
+        reference: String,
+    },
+    Pull {
+        reference: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Answer {
+    Done,
+    Starting,
+    Images {
+        images: Vec<ImageInfo>,
+    },
+    Progress {
+        layer: String,
+        done: u64,
+        total: u64,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+impl From<PullProgress> for Answer {
+    fn from(progress: PullProgress) -> Answer {
+        Answer::Progress {
+            layer: progress.layer,
+            done: progress.done_bytes,
+            total: progress.total_bytes,
+        }
+    }
+}
+
+impl Answer {
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Answer::Progress { .. })
+    }
+}
+
+/// Sends a request and returns the last answer. Fails when no daemon listens or it is silent for `timeout`.
+pub fn ask(layout: &Layout, request: &Request, timeout: Duration) -> Result<Answer> {
+    ask_watching(layout, request, timeout, |_| {})
+}
+
+/// [`ask`], showing every answer that is not the last.
+pub fn ask_watching(
+    layout: &Layout,
+    request: &Request,
+    timeout: Duration,
+    mut watch: impl FnMut(&Answer),
+) -> Result<Answer> {
+    let path = layout.control();
+    let mut stream =
+        UnixStream::connect(&path).with_context(|| format!("connect to {}", path.display()))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes())?;
+    let mut lines = BufReader::new(stream);
+    let mut text = String::new();
+    loop {
+        text.clear();
+        if lines
+            .read_line(&mut text)
+            .context("wait for the daemon's answer")?
+            == 0
+        {
+            bail!("the daemon closed the connection");
+        }
+        let answer: Answer = serde_json::from_str(&text).context("read the daemon's answer")?;
+        if answer.is_last() {
+            return Ok(answer);
+        }
+        watch(&answer);
+    }
+}

@@ -1,0 +1,39 @@
+//! Removes every trace of a cluster by what is found on the host: safe to repeat, after any crash, without a daemon.
+//!
+//! Goes on past failures, so that one obstacle does not leave the rest, and reports them together. The directories go
+//! last: they are what a repeated `delete` works from.
+
+use super::parts;
+use crate::{
+    config::{ClusterConfig, Layout},
+    net, runtime,
+};
+use anyhow::{Result, bail};
+use std::{fs, io, path::Path};
+
+/// `config` is `None` for a cluster whose directory is damaged: then what bears its profile's name is removed.
+/// Blocking.
+pub fn everything(profile: &str, layout: &Layout, config: Option<&ClusterConfig>) -> Result<()> {
+    let mut failures: Vec<String> = Vec::new();
+    let mut note =
+        |outcome: Result<()>| failures.extend(outcome.err().map(|error| format!("{error:#}")));
+    let cgroup = config.map_or_else(|| format!("/kubik-{profile}"), ClusterConfig::cgroup);
+    note(runtime::linux::erase(layout, &cgroup));
+    if let Some(config) = config {
+        note(net::linux::destroy(&parts::network(config, layout)).map_err(Into::into));
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("; "));
+    }
+    remove(&layout.run)?;
+    remove(&layout.state)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            bail!("remove {}: {error}", folder.display())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,163 @@
+//! The pieces that join components which do not know each other.
+
+use crate::{
+    api::{
+        ApiError,
+        call::{Call, Reply, User},
+        name::Key,
+        stream::NodeApi,
+    },
+    apiserver::{NodeDirectory, Server, ServerConfig, registry::Registry},
+    client::{Informers, Transport},
+    config::{ClusterConfig, Layout},
+    net::linux::NetConfig,
+    pki::{self, Pki, ServerNames},
+    task::clock,
+};
+use anyhow::{Context, Result};
+use futures_util::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+/// How long a start may wait for its own components.
+const USABLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Calls go straight to the registry, without HTTP or JSON text between.
+pub struct InProcess(pub Arc<Registry>);
+
+impl Transport for InProcess {
+    fn call<'a>(&'a self, user: &'a User, call: Call) -> BoxFuture<'a, Result<Reply, ApiError>> {
+        Box::pin(self.0.call(user, call))
+    }
+}
+
+/// Node agents by node name, for logs, exec and the like.
+#[derive(Default)]
+pub struct Directory(RwLock<HashMap<String, Arc<dyn NodeApi>>>);
+
+impl Directory {
+    pub fn add(&self, name: &str, agent: Arc<dyn NodeApi>) {
+        let mut agents = self.0.write().expect("no panic while locked");
+        agents.insert(name.to_owned(), agent);
+    }
+}
+
+impl NodeDirectory for Directory {
+    fn node(&self, name: &str) -> Option<Arc<dyn NodeApi>> {
+        self.0
+            .read()
+            .expect("no panic while locked")
+            .get(name)
+            .cloned()
+    }
+}
+
+pub fn keys(config: &ClusterConfig, layout: &Layout) -> Result<Pki> {
+    let mut ips: Vec<IpAddr> = vec![config.api_service_ip().into()];
+    ips.extend(config.nodes.iter().map(|node| IpAddr::from(node.address())));
+    let names = ServerNames {
+        cluster_domain: config.cluster_domain.clone(),
+        dns: config.nodes.iter().map(|node| node.name.clone()).collect(),
+        ips,
+    };
+    Pki::load_or_create(&layout.pki(), &names, clock::now()).context("make keys and certificates")
+}
+
+pub fn network(config: &ClusterConfig, layout: &Layout) -> NetConfig {
+    NetConfig {
+        bridge: config.bridge(),
+        pod_cidr: config.pod_cidr,
+        node_ranges: config.nodes.iter().map(|node| node.pod_cidr).collect(),
+        service_cidr: config.service_cidr,
+        table: config.nft_table(),
+        directory: layout.run.join("network"),
+    }
+}
+
+pub fn server(
+    config: &ClusterConfig,
+    pki: &Pki,
+    registry: &Arc<Registry>,
+    directory: &Arc<Directory>,
+) -> Result<Server> {
+    let node = config.nodes.first().context("a cluster has a node")?;
+    Ok(Server::new(ServerConfig {
+        registry: Arc::clone(registry),
+        nodes: Arc::<Directory>::clone(directory),
+        tls: pki::tls::server(pki.server(), pki.ca_pem())?,
+        address: format!("{}:{}", node.address(), config.api_port),
+        issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+        token_keys: vec![pki.token_key().jwk()],
+    }))
+}
+
+/// Resolves when the default ServiceAccount exists, every node is ready and DNS knows the API.
+pub async fn until_usable(
+    config: &ClusterConfig,
+    informers: &Informers,
+    dns: SocketAddr,
+) -> Result<()> {
+    let accounts = informers.cache::<ServiceAccount>();
+    let nodes = informers.cache::<Node>();
+    let account = Key::new("default", "default");
+    let waiting = async {
+        accounts.until(|all| all.get(&account).is_some()).await;
+        let names: Vec<Key> = config
+            .nodes
+            .iter()
+            .map(|node| Key::new("", &node.name))
+            .collect();
+        nodes
+            .until(|all| {
+                names
+                    .iter()
+                    .all(|name| all.get(name).is_some_and(|node| is_ready(node)))
+            })
+            .await;
+        resolve_api(config, dns).await
+    };
+    let waited = tokio::time::timeout(USABLE_PATIENCE, waiting).await;
+    waited.with_context(|| format!("the cluster was not usable after {USABLE_PATIENCE:?}"))?
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Asks our own DNS for `kubernetes.default` until it knows it.
+async fn resolve_api(config: &ClusterConfig, dns: SocketAddr) -> Result<()> {
+    use hickory_proto::{
+        op::{Message, MessageType, OpCode, Query},
+        rr::{Name, RecordType},
+    };
+    const PAUSE: Duration = Duration::from_millis(2);
+    let name: Name = format!("kubernetes.default.svc.{}.", config.cluster_domain).parse()?;
+    let mut message = Message::new(1, MessageType::Query, OpCode::Query);
+    message.add_query(Query::query(name, RecordType::A));
+    let query = message.to_vec()?;
+    let socket = tokio::net::UdpSocket::bind((dns.ip(), 0))
+        .await
+        .context("ask DNS")?;
+    socket.connect(dns).await.context("ask DNS")?;
+    let mut buffer = [0u8; 512];
+    loop {
+        socket.send(&query).await.context("ask DNS")?;
+        let count = socket.recv(&mut buffer).await.context("ask DNS")?;
+        if Message::from_vec(&buffer[..count]).is_ok_and(|answer| !answer.answers.is_empty()) {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
