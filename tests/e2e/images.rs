@@ -1,0 +1,189 @@
+//! Images made of programs from Debian packages, as docker-archive files.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// An image under construction.
+pub struct Image {
+    tag: String,
+    files: BTreeSet<PathBuf>,
+    texts: Vec<(String, String)>,
+    folders: Vec<String>,
+    links: Vec<(String, String)>,
+    entrypoint: Vec<String>,
+    cmd: Vec<String>,
+}
+
+impl Image {
+    /// Starts with busybox and its applets in `/bin`.
+    pub fn new(tag: &str) -> Image {
+        let mut image = Image {
+            tag: tag.to_owned(),
+            files: BTreeSet::new(),
+            texts: Vec::new(),
+            folders: [
+                "tmp", "var/run", "var/log", "etc", "root", "proc", "sys", "dev",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            links: Vec::new(),
+            entrypoint: Vec::new(),
+            cmd: Vec::new(),
+        };
+        let list = Command::new("busybox").arg("--list").output().unwrap();
+        for applet in String::from_utf8(list.stdout)
+            .unwrap()
+            .lines()
+            .filter(|name| *name != "busybox")
+        {
+            image
+                .links
+                .push((format!("bin/{applet}"), "busybox".to_owned()));
+        }
+        let busybox = fs::canonicalize("/bin/busybox")
+            .or_else(|_| fs::canonicalize("/usr/bin/busybox"))
+            .unwrap();
+        image.texts.push(("etc/passwd".into(), "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n".into()));
+        image.texts.push((
+            "etc/group".into(),
+            "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n".into(),
+        ));
+        image.files.insert(busybox);
+        image
+    }
+
+    /// A program of this machine with the libraries it loads.
+    pub fn program(mut self, path: &str) -> Image {
+        let path = fs::canonicalize(path).unwrap();
+        let list = Command::new("ldd").arg(&path).output().unwrap();
+        for word in String::from_utf8(list.stdout).unwrap().split_whitespace() {
+            if word.starts_with('/') {
+                self.files.insert(PathBuf::from(word));
+            }
+        }
+        self.files.insert(path);
+        self
+    }
+
+    pub fn text(mut self, path: &str, text: &str) -> Image {
+        self.texts
+            .push((path.trim_start_matches('/').to_owned(), text.to_owned()));
+        self
+    }
+
+    pub fn folder(mut self, path: &str) -> Image {
+        self.folders.push(path.trim_start_matches('/').to_owned());
+        self
+    }
+
+    pub fn entrypoint(mut self, words: &[&str]) -> Image {
+        self.entrypoint = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    pub fn cmd(mut self, words: &[&str]) -> Image {
+        self.cmd = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    fn layer(&self) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut made = BTreeSet::new();
+        let mut folder = |tar: &mut tar::Builder<Vec<u8>>, path: &Path, mode: u32| {
+            for parent in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
+                if !parent.as_os_str().is_empty() && made.insert(parent.to_owned()) {
+                    let mut header = header(
+                        tar::EntryType::Directory,
+                        0,
+                        if parent == path { mode } else { 0o755 },
+                    );
+                    tar.append_data(
+                        &mut header,
+                        format!("{}/", parent.display()),
+                        std::io::empty(),
+                    )
+                    .unwrap();
+                }
+            }
+        };
+        for name in &self.folders {
+            folder(
+                &mut tar,
+                Path::new(name),
+                if name == "tmp" { 0o1777 } else { 0o755 },
+            );
+        }
+        for source in &self.files {
+            let bytes = fs::read(source).unwrap();
+            let is_busybox = source.ends_with("busybox");
+            let target = if is_busybox {
+                Path::new("bin/busybox")
+            } else {
+                source.strip_prefix("/").unwrap()
+            };
+            folder(&mut tar, target.parent().unwrap(), 0o755);
+            let mut header = header(tar::EntryType::Regular, bytes.len() as u64, 0o755);
+            tar.append_data(&mut header, target, bytes.as_slice())
+                .unwrap();
+        }
+        for (target, text) in &self.texts {
+            folder(&mut tar, Path::new(target).parent().unwrap(), 0o755);
+            let mut header = header(tar::EntryType::Regular, text.len() as u64, 0o644);
+            tar.append_data(&mut header, target, text.as_bytes())
+                .unwrap();
+        }
+        for (target, to) in &self.links {
+            let mut header = header(tar::EntryType::Symlink, 0, 0o777);
+            tar.append_link(&mut header, target, to).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    /// Writes what `docker save` would.
+    pub fn save(&self, path: &Path) {
+        let layer = self.layer();
+        let config = json!({
+            "architecture": "amd64", "os": "linux",
+            "config": {
+                "Entrypoint": self.entrypoint, "Cmd": self.cmd,
+                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            },
+            "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+            "history": [{ "created_by": "kubik tests" }],
+        });
+        let config = config.to_string().into_bytes();
+        let config_name = format!("{}.json", digest(&config).trim_start_matches("sha256:"));
+        let manifest = json!([{ "Config": config_name, "RepoTags": [self.tag], "Layers": ["layer/layer.tar"] }]);
+        let mut tar = tar::Builder::new(fs::File::create(path).unwrap());
+        for (name, bytes) in [
+            (config_name.as_str(), config.as_slice()),
+            ("layer/layer.tar", &layer),
+            ("manifest.json", manifest.to_string().as_bytes()),
+        ] {
+            let mut header = header(tar::EntryType::Regular, bytes.len() as u64, 0o644);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        }
+        tar.finish().unwrap();
+    }
+}
+
+fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(1);
+    header
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}

@@ -1,0 +1,366 @@
+//! Real programs from Debian packages as applications: nginx behind a Service, redis with its data, images pulled
+//! from a real registry.
+
+use crate::{
+    Story,
+    cluster::{Place, project, run, shared},
+    images::Image,
+};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+};
+
+pub const STORIES: &[Story] = &[
+    (
+        "apps::nginx_rolls_out_and_back_behind_its_service",
+        nginx_rolls_out_and_back_behind_its_service,
+    ),
+    (
+        "apps::redis_keeps_its_data_across_pods",
+        redis_keeps_its_data_across_pods,
+    ),
+    (
+        "apps::images_are_pulled_from_a_private_registry",
+        images_are_pulled_from_a_private_registry,
+    ),
+    ("apps::the_demo_runs", the_demo_runs),
+];
+
+const NGINX_CONF: &str = "
+daemon off;
+user www-data;
+error_log stderr;
+pid /run/nginx.pid;
+events { worker_connections 64; }
+http {
+  access_log /dev/stdout;
+  server {
+    listen 80;
+    listen 8080;
+    root /usr/share/nginx/html;
+  }
+}
+";
+
+/// nginx as people know it: it serves `/usr/share/nginx/html` on port 80.
+pub fn nginx(tag: &str) -> Image {
+    Image::new(tag)
+        .program("/usr/sbin/nginx")
+        .text("/etc/nginx/nginx.conf", NGINX_CONF)
+        .text(
+            "/usr/share/nginx/html/index.html",
+            &format!("served by {tag}\n"),
+        )
+        .folder("/var/lib/nginx/body")
+        .folder("/var/log/nginx")
+        .folder("/run")
+        .entrypoint(&["/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf"])
+}
+
+fn load(place: &Place, image: &Image, name: &str) {
+    let path = place.home.path().join(format!("{name}.tar"));
+    if !path.exists() {
+        image.save(&path);
+        place.must(&["image", "load", path.to_str().unwrap()]);
+    }
+}
+
+/// curl with what it needs to resolve names.
+pub fn load_curl(place: &Place) {
+    let image = Image::new("curl:test")
+        .program("/usr/bin/curl")
+        .text("/etc/nsswitch.conf", "hosts: files dns\n")
+        .cmd(&["sleep", "100000"]);
+    load(place, &image, "curl");
+}
+
+const WEB: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: apps}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+      - name: nginx
+        image: nginx:1.17
+        ports: [{containerPort: 80}]
+        readinessProbe: {httpGet: {path: /, port: 80}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: apps}
+spec:
+  type: NodePort
+  selector: {app: web}
+  ports: [{port: 80, nodePort: 30123}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: apps}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: curl, image: 'curl:test'}]
+";
+
+fn nginx_rolls_out_and_back_behind_its_service() {
+    let place = shared();
+    load(&place, &nginx("nginx:1.17"), "nginx-1.17");
+    load(&place, &nginx("nginx:1.18"), "nginx-1.18");
+    load_curl(&place);
+    place.kubectl(&["create", "namespace", "apps"]);
+    place.apply(WEB);
+    let rollout = |words: &[&str]| place.kubectl(&[&["rollout", "-n", "apps"], words].concat());
+    rollout(&["status", "deployment/web", "--timeout=60s"]);
+    place.kubectl(&[
+        "wait",
+        "-n",
+        "apps",
+        "--for=condition=Ready",
+        "pod/client",
+        "--timeout=60s",
+    ]);
+
+    let from_pod = |url: &str| {
+        place.kubectl(&[
+            "exec", "-n", "apps", "client", "--", "curl", "-sS", "-m", "5", url,
+        ])
+    };
+    for url in [
+        "http://web",
+        "http://web.apps",
+        "http://web.apps.svc.cluster.local",
+    ] {
+        assert_eq!(from_pod(url), "served by nginx:1.17\n", "{url}");
+    }
+    let ip = place.field(&["service", "web", "-n", "apps"], ".spec.clusterIP");
+    let node = place.must(&["ip"]);
+    for url in [
+        format!("http://{ip}"),
+        format!("http://{}:30123", node.trim()),
+        "http://127.0.0.1:30123".into(),
+    ] {
+        assert_eq!(
+            run("curl", &["-sS", "-m", "5", &url]),
+            "served by nginx:1.17\n",
+            "{url}"
+        );
+    }
+
+    place.kubectl(&[
+        "set",
+        "image",
+        "-n",
+        "apps",
+        "deployment/web",
+        "nginx=nginx:1.18",
+    ]);
+    rollout(&["status", "deployment/web", "--timeout=60s"]);
+    assert_eq!(from_pod("http://web"), "served by nginx:1.18\n");
+    assert!(rollout(&["history", "deployment/web"]).contains('2'));
+    rollout(&["undo", "deployment/web"]);
+    rollout(&["status", "deployment/web", "--timeout=60s"]);
+    assert_eq!(from_pod("http://web"), "served by nginx:1.17\n");
+    place.kubectl(&["scale", "-n", "apps", "deployment/web", "--replicas=1"]);
+    rollout(&["status", "deployment/web", "--timeout=60s"]);
+    place.kubectl(&["delete", "namespace", "apps", "--timeout=60s"]);
+}
+
+const REDIS: &str = "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: redis}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 10Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: redis, labels: {app: redis}}
+spec:
+  terminationGracePeriodSeconds: 5
+  containers:
+  - name: redis
+    image: redis:7
+    args: ['--appendonly', 'yes', '--dir', '/data']
+    readinessProbe: {tcpSocket: {port: 6379}, periodSeconds: 1}
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: redis}}]
+";
+
+fn redis_keeps_its_data_across_pods() {
+    let place = shared();
+    let image = Image::new("redis:7")
+        .program("/usr/bin/redis-server")
+        .program("/usr/bin/redis-cli")
+        .entrypoint(&["/usr/bin/redis-server", "--protected-mode", "no"]);
+    load(&place, &image, "redis");
+    let cli =
+        |words: &[&str]| place.kubectl(&[&["exec", "redis", "--", "redis-cli"], words].concat());
+    let up = || {
+        place.apply(REDIS);
+        place.kubectl(&[
+            "wait",
+            "--for=condition=Ready",
+            "pod/redis",
+            "--timeout=60s",
+        ]);
+    };
+    up();
+    assert_eq!(cli(&["set", "인사", "안녕하세요"]).trim(), "OK");
+    place.kubectl(&["delete", "pod", "redis"]);
+    up();
+    assert_eq!(cli(&["get", "인사"]).trim(), "안녕하세요");
+    place.kubectl(&["delete", "pod,pvc", "redis"]);
+}
+
+/// Debian's docker-registry on loopback, with TLS and a password. Ends with the value.
+struct Registry(Child);
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const REGISTRY_PORT: u16 = 5443;
+
+fn start_registry(place: &Place) -> Registry {
+    let folder = place.home.path().join("registry");
+    fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    run(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=registry",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1,DNS:localhost",
+            "-keyout",
+            &path("key.pem"),
+            "-out",
+            &path("cert.pem"),
+        ],
+    );
+    fs::write(
+        folder.join("htpasswd"),
+        run("htpasswd", &["-nbB", "jane", "secret"]),
+    )
+    .unwrap();
+    let config = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}}}\n\
+         http: {{addr: '127.0.0.1:{REGISTRY_PORT}', tls: {{certificate: {0}/cert.pem, key: {0}/key.pem}}}}\n\
+         auth: {{htpasswd: {{realm: test, path: {0}/htpasswd}}}}\n",
+        folder.display()
+    );
+    fs::write(folder.join("config.yml"), config).unwrap();
+    let child = Command::new("docker-registry")
+        .args(["serve", &path("config.yml")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let registry = Registry(child);
+    let url = format!("https://127.0.0.1:{REGISTRY_PORT}/v2/");
+    place.eventually("the registry", || {
+        let output = Command::new("curl")
+            .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])
+            .output()
+            .unwrap();
+        (output.stdout == b"401").then_some(())
+    });
+    registry
+}
+
+fn images_are_pulled_from_a_private_registry() {
+    let place = shared();
+    let _registry = start_registry(&place);
+    let archive = place.home.path().join("private.tar");
+    Image::new("private:1")
+        .cmd(&["sh", "-c", "echo pulled; sleep 100000"])
+        .save(&archive);
+    let target = format!("docker://127.0.0.1:{REGISTRY_PORT}/team/private:1");
+    run(
+        "skopeo",
+        &[
+            "copy",
+            "--dest-tls-verify=false",
+            "--dest-creds",
+            "jane:secret",
+            &format!("docker-archive:{}", archive.display()),
+            &target,
+        ],
+    );
+    let image = format!("127.0.0.1:{REGISTRY_PORT}/team/private:1");
+
+    place.kubectl(&["run", "refused", &format!("--image={image}")]);
+    let reason = place.eventually("a refused pull", || {
+        let reason = place.field(
+            &["pod", "refused"],
+            ".status.containerStatuses[0].state.waiting.reason",
+        );
+        ["ErrImagePull", "ImagePullBackOff"]
+            .contains(&reason.as_str())
+            .then_some(reason)
+    });
+    assert!(!reason.is_empty());
+    place.kubectl(&["delete", "pod", "refused", "--grace-period=0", "--force"]);
+
+    let server = format!("--docker-server=127.0.0.1:{REGISTRY_PORT}");
+    place.kubectl(&[
+        "create",
+        "secret",
+        "docker-registry",
+        "pull",
+        &server,
+        "--docker-username=jane",
+        "--docker-password=secret",
+    ]);
+    let overrides =
+        r#"{"spec":{"imagePullSecrets":[{"name":"pull"}],"terminationGracePeriodSeconds":0}}"#;
+    place.kubectl(&[
+        "run",
+        "allowed",
+        &format!("--image={image}"),
+        &format!("--overrides={overrides}"),
+    ]);
+    place.kubectl(&[
+        "wait",
+        "--for=condition=Ready",
+        "pod/allowed",
+        "--timeout=60s",
+    ]);
+    assert_eq!(place.kubectl(&["logs", "allowed"]), "pulled\n");
+    place.kubectl(&["delete", "pod", "allowed"]);
+}
+
+fn the_demo_runs() {
+    let output = Command::new(project().join("scripts/demo.sh"))
+        .env("KUBIK", env!("CARGO_BIN_EXE_kubik"))
+        .env("KUBIK_PROFILE", "demo-test")
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("Hello from kubik"), "{text}");
+}

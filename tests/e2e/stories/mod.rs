@@ -1,0 +1,20 @@
+//! The stories, in the order they run: life cycle first, as the others stand on it.
+
+pub mod apps;
+mod lifecycle;
+mod pods;
+mod seeds;
+
+use super::Story;
+
+pub fn all() -> impl Iterator<Item = Story> {
+    [
+        lifecycle::STORIES,
+        pods::STORIES,
+        apps::STORIES,
+        seeds::STORIES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
