@@ -10,10 +10,7 @@ use super::{
 };
 use crate::{
     api::call::User,
-    apiserver::{
-        Server,
-        registry::{Registry, RegistryConfig, document},
-    },
+    apiserver::{Server, registry::document},
     client::{Client, Informers},
     config::{ClusterConfig, Layout},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
@@ -69,11 +66,7 @@ impl Cluster {
     ) -> Result<Arc<Cluster>> {
         let tasks = Tasks::new();
         let ground = Ground::lay(config, layout, progress).await?;
-        let registry = Registry::new(RegistryConfig {
-            store: ground.store.clone(),
-            token_key: Arc::clone(ground.pki.token_key()),
-            issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
-        });
+        let registry = parts::registry(config, &ground.store, &ground.pki).await?;
         let client = Client::new(
             Arc::new(InProcess(Arc::clone(&registry))),
             masters("system:apiserver"),
@@ -117,9 +110,6 @@ impl Cluster {
                 network: Arc::new(ground.network.clone()),
                 tasks: tasks.clone(),
             });
-            let agent = agent
-                .await
-                .with_context(|| format!("start node {}", node.name))?;
             directory.add(&node.name, Arc::<Agent>::clone(&agent));
             agents.push(agent);
         }
@@ -211,8 +201,6 @@ async fn foundations(
         .await
         .context("start DNS")?;
     let addresses = Addresses {
-        api_service_ip: config.api_service_ip(),
-        api_port: config.api_port,
         dns_service_ip: config.dns_service_ip(),
         dns_port: dns.port(),
         node_ip,

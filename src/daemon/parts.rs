@@ -6,12 +6,18 @@ use crate::{
         call::{Call, Reply, User},
         name::Key,
         stream::NodeApi,
+        time,
     },
-    apiserver::{NodeDirectory, Server, ServerConfig, registry::Registry},
+    apiserver::{
+        NodeDirectory, Server, ServerConfig,
+        bootstrap::{Facts, bootstrap},
+        registry::{Registry, RegistryConfig},
+    },
     client::{Informers, Transport},
     config::{ClusterConfig, Layout},
     net::linux::NetConfig,
     pki::{self, Pki, ServerNames},
+    store::Store,
     task::clock,
 };
 use anyhow::{Context, Result};
@@ -23,6 +29,9 @@ use std::{
     sync::{Arc, RwLock},
     time::Duration,
 };
+
+/// Of the default StorageClass: the provisioner built into the controllers.
+const PROVISIONER: &str = "kubik.io/hostpath";
 
 /// How long a start may wait for its own components.
 const USABLE_PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +88,34 @@ pub fn network(config: &ClusterConfig, layout: &Layout) -> NetConfig {
     }
 }
 
+/// The registry with the objects that every cluster begins with.
+pub async fn registry(config: &ClusterConfig, store: &Store, pki: &Pki) -> Result<Arc<Registry>> {
+    let registry = Registry::new(RegistryConfig {
+        store: store.clone(),
+        token_key: Arc::clone(pki.token_key()),
+        issuer: issuer(config),
+        service_cidr: config.service_cidr,
+    });
+    let node = config.nodes.first().context("a cluster has a node")?;
+    let facts = Facts {
+        service_cidr: config.service_cidr,
+        service_address: config.api_service_ip(),
+        address: node.address(),
+        port: config.api_port,
+        ca: pki.ca_pem().to_owned(),
+        provisioner: PROVISIONER.to_owned(),
+        now: time::format(clock::now()),
+    };
+    bootstrap(&registry, &facts)
+        .await
+        .context("make the first objects")?;
+    Ok(registry)
+}
+
+fn issuer(config: &ClusterConfig) -> String {
+    format!("https://kubernetes.default.svc.{}", config.cluster_domain)
+}
+
 pub fn server(
     config: &ClusterConfig,
     pki: &Pki,
@@ -91,7 +128,7 @@ pub fn server(
         nodes: Arc::<Directory>::clone(directory),
         tls: pki::tls::server(pki.server(), pki.ca_pem())?,
         address: format!("{}:{}", node.address(), config.api_port),
-        issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+        issuer: issuer(config),
         token_keys: vec![pki.token_key().jwk()],
     }))
 }

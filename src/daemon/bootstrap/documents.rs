@@ -1,17 +1,15 @@
-//! `assets/bootstrap.yaml` with this cluster's addresses in it. Pure.
+//! `assets/dns.yaml` with this cluster's addresses in it. Pure.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::net::Ipv4Addr;
 
-const DOCUMENTS: &str = include_str!("../../../assets/bootstrap.yaml");
+const DOCUMENTS: &str = include_str!("../../../assets/dns.yaml");
 
 /// What differs from cluster to cluster.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    pub api_service_ip: Ipv4Addr,
-    pub api_port: u16,
     pub dns_service_ip: Ipv4Addr,
     pub dns_port: u16,
     /// Of the first node.
@@ -20,8 +18,6 @@ pub struct Addresses {
 
 pub fn all(addresses: &Addresses) -> Result<Vec<Value>> {
     let words = [
-        ("$API_SERVICE_IP", addresses.api_service_ip.to_string()),
-        ("$API_PORT", addresses.api_port.to_string()),
         ("$DNS_SERVICE_IP", addresses.dns_service_ip.to_string()),
         ("$DNS_PORT", addresses.dns_port.to_string()),
         ("$NODE_IP", addresses.node_ip.to_string()),
@@ -32,7 +28,7 @@ pub fn all(addresses: &Addresses) -> Result<Vec<Value>> {
             text.replace(word, value)
         });
     serde_yaml_ng::Deserializer::from_str(&text)
-        .map(|document| Value::deserialize(document).context("read the bootstrap objects"))
+        .map(|document| Value::deserialize(document).context("read the DNS objects"))
         .collect()
 }
 
@@ -43,14 +39,12 @@ mod tests {
     #[test]
     fn every_word_is_replaced_and_every_object_has_a_kind() {
         let addresses = Addresses {
-            api_service_ip: Ipv4Addr::new(10, 96, 0, 1),
-            api_port: 8443,
             dns_service_ip: Ipv4Addr::new(10, 96, 0, 10),
             dns_port: 53,
             node_ip: Ipv4Addr::new(10, 244, 0, 1),
         };
         let documents = all(&addresses).unwrap();
-        assert!(documents.len() > 25);
+        assert!(documents.len() == 3);
         for document in documents {
             assert!(!document.to_string().contains('$'), "{document}");
             let (group, version) =

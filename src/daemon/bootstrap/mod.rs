@@ -1,10 +1,10 @@
-//! The objects that every cluster begins with, created through the API like anybody's.
+//! The objects of the daemon's own parts (cluster DNS), created through the API like anybody's. What every API server
+//! begins with, it makes itself.
 //!
-//! Done at each start: what is missing is made, what people changed stays, except for addresses that this start
-//! decided anew (the endpoints of `kubernetes` and `kube-dns`).
+//! Done at each start: what is missing is made, what people changed stays, except for the endpoints, which follow the
+//! address that this start listens on.
 
 mod documents;
-mod rbac;
 
 use crate::{
     api::{
@@ -15,26 +15,17 @@ use crate::{
     kinds,
 };
 use anyhow::{Context, Result, anyhow};
-use futures_util::{TryStreamExt, stream};
+use futures_util::future::try_join_all;
 use serde_json::Value;
 
 pub use documents::Addresses;
 
-/// Creates under way at once: the store commits them together.
-const PARALLEL: usize = 128;
-
-/// Makes everything but what needs DNS to listen first.
+/// All at once: the store commits them together.
 pub async fn objects(client: &Client, addresses: &Addresses) -> Result<()> {
-    let (first, rest): (Vec<Value>, Vec<Value>) = documents::all(addresses)?
+    let made = documents::all(addresses)?
         .into_iter()
-        .chain(rbac::documents())
-        .partition(|document| document["kind"] == "Namespace");
-    for wave in [first, rest] {
-        stream::iter(wave.into_iter().map(Ok))
-            .try_for_each_concurrent(PARALLEL, |document| ensure(client, document))
-            .await?;
-    }
-    Ok(())
+        .map(|document| ensure(client, document));
+    try_join_all(made).await.map(drop)
 }
 
 /// Creates an object, or brings one of ours up to date.
@@ -55,10 +46,7 @@ async fn ensure(client: &Client, document: Value) -> Result<()> {
 
 /// Endpoints hold addresses of this start.
 fn is_ours_to_update(document: &Value) -> bool {
-    matches!(
-        document["kind"].as_str(),
-        Some("Endpoints" | "EndpointSlice")
-    )
+    matches!(document["kind"].as_str(), Some("EndpointSlice"))
 }
 
 async fn update(client: &Client, document: Value) -> Result<()> {
@@ -68,7 +56,7 @@ async fn update(client: &Client, document: Value) -> Result<()> {
         return Err(anyhow!("no object was answered"));
     };
     let mut stored: Value = serde_json::from_slice(&bytes)?;
-    for field in ["subsets", "endpoints", "ports"] {
+    for field in ["endpoints", "ports"] {
         if let Some(value) = document.get(field) {
             stored[field] = value.clone();
         }
