@@ -12,6 +12,7 @@ mod share;
 
 mod collector;
 mod deployment;
+mod endpoint;
 mod namespace;
 mod replicaset;
 mod service_account;
@@ -80,6 +81,9 @@ pub const ALL: &[(&str, Start)] = &[
         "replicationcontroller",
         replicaset::start_replication_controllers,
     ),
+    ("endpointslice", endpoint::start_slices),
+    ("endpoint", endpoint::start_endpoints),
+    ("endpointslicemirroring", endpoint::start_mirroring),
 ];
 
 /// Starts every controller; they run until the tasks of the context are shut down.

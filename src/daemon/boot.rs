@@ -110,6 +110,9 @@ impl Cluster {
                 network: Arc::new(ground.network.clone()),
                 tasks: tasks.clone(),
             });
+            let agent = agent
+                .await
+                .with_context(|| format!("start node {}", node.name))?;
             directory.add(&node.name, Arc::<Agent>::clone(&agent));
             agents.push(agent);
         }

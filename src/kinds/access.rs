@@ -2,6 +2,7 @@
 //!
 //! Reviews are answered, never stored.
 
+use super::behavior;
 use super::kind::{Kind, Scope};
 
 pub const AUTHENTICATION: &[Kind] = &[
@@ -99,6 +100,7 @@ pub const RBAC: &[Kind] = &[
     Kind {
         scope: Scope::Cluster,
         create_on_update: true,
+        hooks: behavior::CLUSTER_ROLE_BINDING,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -114,6 +116,7 @@ pub const RBAC: &[Kind] = &[
     Kind {
         scope: Scope::Cluster,
         create_on_update: true,
+        hooks: behavior::CLUSTER_ROLE,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -124,6 +127,7 @@ pub const RBAC: &[Kind] = &[
     },
     Kind {
         create_on_update: true,
+        hooks: behavior::ROLE_BINDING,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -134,6 +138,7 @@ pub const RBAC: &[Kind] = &[
     },
     Kind {
         create_on_update: true,
+        hooks: behavior::ROLE,
         ..Kind::row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -149,6 +154,7 @@ pub const CERTIFICATES: &[Kind] = &[Kind {
     scope: Scope::Cluster,
     subresources: &["approval", "status"],
     selectable_fields: &["spec.signerName"],
+    hooks: behavior::CERTIFICATE_SIGNING_REQUEST,
     ..Kind::row(
         "certificates.k8s.io",
         "v1",

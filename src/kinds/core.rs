@@ -2,6 +2,7 @@
 //!
 //! Binding and ComponentStatus are not stored: the first is an action, the second is computed.
 
+use super::behavior;
 use super::kind::{Grace, Kind, Scope};
 use crate::api::call::Propagation;
 
@@ -30,6 +31,7 @@ pub const CORE: &[Kind] = &[
     },
     Kind {
         short: &["cm"],
+        hooks: behavior::CONFIG_MAP,
         ..Kind::row(
             "",
             "v1",
@@ -41,6 +43,7 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["ep"],
         create_on_update: true,
+        hooks: behavior::ENDPOINTS,
         ..Kind::row(
             "",
             "v1",
@@ -76,6 +79,7 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["limits"],
         create_on_update: true,
+        hooks: behavior::LIMIT_RANGE,
         ..Kind::row(
             "",
             "v1",
@@ -92,6 +96,7 @@ pub const CORE: &[Kind] = &[
         ],
         subresources: &["finalize", "status"],
         selectable_fields: &["status.phase"],
+        hooks: behavior::NAMESPACE,
         ..Kind::row(
             "",
             "v1",
@@ -105,6 +110,7 @@ pub const CORE: &[Kind] = &[
         scope: Scope::Cluster,
         subresources: &["proxy", "status"],
         selectable_fields: &["spec.unschedulable"],
+        hooks: behavior::NODE,
         ..Kind::row(
             "",
             "v1",
@@ -116,6 +122,7 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["pvc"],
         subresources: &["status"],
+        hooks: behavior::PERSISTENT_VOLUME_CLAIM,
         ..Kind::row(
             "",
             "v1",
@@ -132,6 +139,7 @@ pub const CORE: &[Kind] = &[
         short: &["pv"],
         scope: Scope::Cluster,
         subresources: &["status"],
+        hooks: behavior::PERSISTENT_VOLUME,
         ..Kind::row(
             "",
             "v1",
@@ -168,6 +176,7 @@ pub const CORE: &[Kind] = &[
         ],
         has_generation: true,
         grace: Grace::Pod,
+        hooks: behavior::POD,
         ..Kind::row(
             "",
             "v1",
@@ -178,6 +187,7 @@ pub const CORE: &[Kind] = &[
     },
     Kind {
         has_generation: true,
+        hooks: behavior::POD_TEMPLATE,
         ..Kind::row(
             "",
             "v1",
@@ -193,6 +203,7 @@ pub const CORE: &[Kind] = &[
         selectable_fields: &["status.replicas"],
         has_generation: true,
         default_propagation: Propagation::Orphan,
+        hooks: behavior::REPLICATION_CONTROLLER,
         ..Kind::row(
             "",
             "v1",
@@ -208,6 +219,7 @@ pub const CORE: &[Kind] = &[
     Kind {
         short: &["quota"],
         subresources: &["status"],
+        hooks: behavior::RESOURCE_QUOTA,
         ..Kind::row(
             "",
             "v1",
@@ -218,6 +230,7 @@ pub const CORE: &[Kind] = &[
     },
     Kind {
         selectable_fields: &["type"],
+        hooks: behavior::SECRET,
         ..Kind::row(
             "",
             "v1",
@@ -243,6 +256,7 @@ pub const CORE: &[Kind] = &[
         subresources: &["proxy", "status"],
         selectable_fields: &["spec.clusterIP", "spec.type"],
         create_on_update: true,
+        hooks: behavior::SERVICE,
         ..Kind::row(
             "",
             "v1",

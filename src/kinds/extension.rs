@@ -1,5 +1,6 @@
 //! Kinds of admission registration, API extension, API registration and flow control: one row each (API chapter 2.1 to 2.6).
 
+use super::behavior;
 use super::kind::{Kind, Scope};
 
 pub const ADMISSIONREGISTRATION: &[Kind] = &[
@@ -8,6 +9,7 @@ pub const ADMISSIONREGISTRATION: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::MUTATING_ADMISSION_POLICY,
         ..Kind::row(
             "admissionregistration.k8s.io",
             "v1",
@@ -25,6 +27,7 @@ pub const ADMISSIONREGISTRATION: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::MUTATING_ADMISSION_POLICY_BINDING,
         ..Kind::row(
             "admissionregistration.k8s.io",
             "v1",
@@ -42,6 +45,7 @@ pub const ADMISSIONREGISTRATION: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::MUTATING_WEBHOOK_CONFIGURATION,
         ..Kind::row(
             "admissionregistration.k8s.io",
             "v1",
@@ -60,6 +64,7 @@ pub const ADMISSIONREGISTRATION: &[Kind] = &[
         subresources: &["status"],
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::VALIDATING_ADMISSION_POLICY,
         ..Kind::row(
             "admissionregistration.k8s.io",
             "v1",
@@ -77,6 +82,7 @@ pub const ADMISSIONREGISTRATION: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::VALIDATING_ADMISSION_POLICY_BINDING,
         ..Kind::row(
             "admissionregistration.k8s.io",
             "v1",
@@ -94,6 +100,7 @@ pub const ADMISSIONREGISTRATION: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::VALIDATING_WEBHOOK_CONFIGURATION,
         ..Kind::row(
             "admissionregistration.k8s.io",
             "v1",

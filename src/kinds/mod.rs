@@ -3,7 +3,11 @@
 //! Rows are constants, a file per family of API groups. Custom resources are not here: their rows are made at run
 //! time from their definitions.
 
+mod behavior;
+mod defaults;
 mod kind;
+
+pub mod validate;
 
 mod access;
 mod core;

@@ -1,11 +1,13 @@
 //! Kinds of networking and discovery: one row each (API chapter 2.1 to 2.6).
 
+use super::behavior;
 use super::kind::{Kind, Scope};
 
 pub const NETWORKING: &[Kind] = &[
     Kind {
         scope: Scope::Cluster,
         has_generation: true,
+        hooks: behavior::INGRESS_CLASS,
         ..Kind::row(
             "networking.k8s.io",
             "v1",
@@ -18,6 +20,7 @@ pub const NETWORKING: &[Kind] = &[
         short: &["ing"],
         subresources: &["status"],
         has_generation: true,
+        hooks: behavior::INGRESS,
         ..Kind::row(
             "networking.k8s.io",
             "v1",
@@ -40,6 +43,7 @@ pub const NETWORKING: &[Kind] = &[
     Kind {
         short: &["netpol"],
         has_generation: true,
+        hooks: behavior::NETWORK_POLICY,
         ..Kind::row(
             "networking.k8s.io",
             "v1",
@@ -63,6 +67,7 @@ pub const NETWORKING: &[Kind] = &[
 
 pub const DISCOVERY: &[Kind] = &[Kind {
     has_generation: true,
+    hooks: behavior::ENDPOINT_SLICE,
     ..Kind::row(
         "discovery.k8s.io",
         "v1",

@@ -1,5 +1,6 @@
 //! Kinds of storage, node and resource (devices): one row each (API chapter 2.1 to 2.6).
 
+use super::behavior;
 use super::kind::{Kind, Scope};
 
 pub const STORAGE: &[Kind] = &[
@@ -7,6 +8,7 @@ pub const STORAGE: &[Kind] = &[
         scope: Scope::Cluster,
         has_generation: true,
         unconditional_update: false,
+        hooks: behavior::CSI_DRIVER,
         ..Kind::row(
             "storage.k8s.io",
             "v1",
@@ -43,6 +45,7 @@ pub const STORAGE: &[Kind] = &[
     Kind {
         short: &["sc"],
         scope: Scope::Cluster,
+        hooks: behavior::STORAGE_CLASS,
         ..Kind::row(
             "storage.k8s.io",
             "v1",
@@ -84,6 +87,7 @@ pub const NODE: &[Kind] = &[Kind {
     scope: Scope::Cluster,
     unconditional_update: false,
     create_on_update: true,
+    hooks: behavior::RUNTIME_CLASS,
     ..Kind::row(
         "node.k8s.io",
         "v1",

@@ -2,11 +2,13 @@
 //!
 //! `events.k8s.io` shares its storage with the core group's events; `api::convert` turns one shape into the other.
 
+use super::behavior;
 use super::kind::Kind;
 
 pub const COORDINATION: &[Kind] = &[Kind {
     unconditional_update: false,
     create_on_update: true,
+    hooks: behavior::LEASE,
     ..Kind::row(
         "coordination.k8s.io",
         "v1",

@@ -2,26 +2,31 @@
 //!
 //! Both autoscaling versions lie in one place; `api::convert` turns one shape into the other.
 
+use super::behavior;
 use super::kind::{Kind, Scope};
 use crate::api::call::Propagation;
 
 pub const APPS: &[Kind] = &[
-    Kind::row(
-        "apps",
-        "v1",
-        [
-            "ControllerRevision",
-            "controllerrevision",
-            "controllerrevisions",
-        ],
-        "io.k8s.api.apps.v1.ControllerRevision",
-        "controllerrevisions.apps",
-    ),
+    Kind {
+        hooks: behavior::CONTROLLER_REVISION,
+        ..Kind::row(
+            "apps",
+            "v1",
+            [
+                "ControllerRevision",
+                "controllerrevision",
+                "controllerrevisions",
+            ],
+            "io.k8s.api.apps.v1.ControllerRevision",
+            "controllerrevisions.apps",
+        )
+    },
     Kind {
         short: &["ds"],
         categories: &["all"],
         subresources: &["status"],
         has_generation: true,
+        hooks: behavior::DAEMON_SET,
         ..Kind::row(
             "apps",
             "v1",
@@ -35,6 +40,7 @@ pub const APPS: &[Kind] = &[
         categories: &["all"],
         subresources: &["scale", "status"],
         has_generation: true,
+        hooks: behavior::DEPLOYMENT,
         ..Kind::row(
             "apps",
             "v1",
@@ -49,6 +55,7 @@ pub const APPS: &[Kind] = &[
         subresources: &["scale", "status"],
         selectable_fields: &["status.replicas"],
         has_generation: true,
+        hooks: behavior::REPLICA_SET,
         ..Kind::row(
             "apps",
             "v1",
@@ -62,6 +69,7 @@ pub const APPS: &[Kind] = &[
         categories: &["all"],
         subresources: &["scale", "status"],
         has_generation: true,
+        hooks: behavior::STATEFUL_SET,
         ..Kind::row(
             "apps",
             "v1",
@@ -78,6 +86,7 @@ pub const BATCH: &[Kind] = &[
         categories: &["all"],
         subresources: &["status"],
         has_generation: true,
+        hooks: behavior::CRON_JOB,
         ..Kind::row(
             "batch",
             "v1",
@@ -92,6 +101,7 @@ pub const BATCH: &[Kind] = &[
         selectable_fields: &["status.successful"],
         has_generation: true,
         default_propagation: Propagation::Orphan,
+        hooks: behavior::JOB,
         ..Kind::row(
             "batch",
             "v1",
@@ -123,6 +133,7 @@ pub const AUTOSCALING_V2: &[Kind] = &[Kind {
     short: &["hpa"],
     categories: &["all"],
     subresources: &["status"],
+    hooks: behavior::HORIZONTAL_POD_AUTOSCALER,
     ..Kind::row(
         "autoscaling",
         "v2",
@@ -141,6 +152,7 @@ pub const POLICY: &[Kind] = &[Kind {
     subresources: &["status"],
     has_generation: true,
     unconditional_update: false,
+    hooks: behavior::POD_DISRUPTION_BUDGET,
     ..Kind::row(
         "policy",
         "v1",
@@ -158,6 +170,7 @@ pub const SCHEDULING: &[Kind] = &[Kind {
     short: &["pc"],
     scope: Scope::Cluster,
     has_generation: true,
+    hooks: behavior::PRIORITY_CLASS,
     ..Kind::row(
         "scheduling.k8s.io",
         "v1",

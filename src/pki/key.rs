@@ -2,62 +2,46 @@
 //!
 //! A key is kept as PKCS#8. It never leaves this module except as the PEM text of its file.
 
-use super::{der, pem};
 use anyhow::{Context as _, Result, anyhow};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use ring::{
     digest,
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING,
-        EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, UnparsedPublicKey,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+        UnparsedPublicKey,
     },
 };
-use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
 /// A private key for certificates.
-pub struct Key {
-    pkcs8: Vec<u8>,
-    pair: EcdsaKeyPair,
-}
+pub struct Key(KeyPair);
 
 impl Key {
     pub fn generate() -> Result<Key> {
-        let random = SystemRandom::new();
-        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
-            .map_err(|_| anyhow!("generate a P-256 key"))?;
-        Key::from_pkcs8(document.as_ref().to_vec())
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+            .map(Key)
+            .context("generate a P-256 key")
     }
 
     pub fn from_pem(text: &str) -> Result<Key> {
-        let document = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
-            .map_err(|e| anyhow!("{e}"))
-            .context("read a private key")?;
-        Key::from_pkcs8(document.secret_pkcs8_der().to_vec())
-    }
-
-    fn from_pkcs8(pkcs8: Vec<u8>) -> Result<Key> {
-        let pair = load(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8)?;
-        Ok(Key { pkcs8, pair })
+        KeyPair::from_pkcs8_pem_and_sign_algo(text, &PKCS_ECDSA_P256_SHA256)
+            .map(Key)
+            .context("read a private key")
     }
 
     pub fn to_pem(&self) -> String {
-        pem::encode("PRIVATE KEY", &self.pkcs8)
+        self.0.serialize_pem()
     }
 
     /// SubjectPublicKeyInfo.
     pub fn public(&self) -> Vec<u8> {
-        public_info(self.pair.public_key().as_ref())
+        self.0.subject_public_key_info()
     }
 
-    /// ECDSA with SHA-256, in ASN.1.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
-        let signature = self.pair.sign(&SystemRandom::new(), message);
-        Ok(signature
-            .map_err(|_| anyhow!("sign a certificate"))?
-            .as_ref()
-            .to_vec())
+    pub fn pair(&self) -> &KeyPair {
+        &self.0
     }
 }
 
@@ -76,7 +60,7 @@ impl TokenKey {
     pub(super) fn new(key: &Key) -> Result<TokenKey> {
         let hash = digest::digest(&digest::SHA256, &key.public());
         Ok(TokenKey {
-            pair: load(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.pkcs8)?,
+            pair: load(key.0.serialized_der())?,
             id: URL_SAFE_NO_PAD.encode(hash),
         })
     }
@@ -113,17 +97,13 @@ impl TokenKey {
     }
 }
 
-fn load(algorithm: &'static EcdsaSigningAlgorithm, pkcs8: &[u8]) -> Result<EcdsaKeyPair> {
-    EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &SystemRandom::new())
-        .map_err(|reason| anyhow!("read a P-256 private key: {reason}"))
-}
-
-fn public_info(point: &[u8]) -> Vec<u8> {
-    let algorithm = der::sequence(&[
-        &der::oid(&[1, 2, 840, 10045, 2, 1]),
-        &der::oid(&[1, 2, 840, 10045, 3, 1, 7]),
-    ]);
-    der::sequence(&[&algorithm, &der::bits(point)])
+fn load(pkcs8: &[u8]) -> Result<EcdsaKeyPair> {
+    EcdsaKeyPair::from_pkcs8(
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        pkcs8,
+        &SystemRandom::new(),
+    )
+    .map_err(|reason| anyhow!("read a P-256 private key: {reason}"))
 }
 
 #[cfg(test)]

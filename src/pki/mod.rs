@@ -5,20 +5,20 @@
 //! nears its end, when its names change or when the CA is another. Nothing here reads the clock.
 
 mod certificate;
-mod der;
 mod files;
 mod key;
-mod pem;
 pub mod request;
 pub mod tls;
 
-pub use certificate::{AltName, CLIENT_AUTH, SERVER_AUTH, usage};
+pub use certificate::AltName;
 pub use key::TokenKey;
+pub use rcgen::{ExtendedKeyUsagePurpose as ExtendedUsage, KeyUsagePurpose as Usage};
 
 use anyhow::{Context as _, Result, anyhow};
-use certificate::{Issuer, Template, subject};
+use certificate::{Template, distinguished, subject};
 use jiff::{SignedDuration, Timestamp};
 use key::Key;
+use rcgen::DistinguishedName;
 use request::{Request, alt_name};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
@@ -57,15 +57,13 @@ pub struct ServerNames {
 /// What a signed request shall be good for.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Bits of [`usage`].
-    pub usages: u16,
-    pub extended: Vec<&'static [u32]>,
+    pub usages: Vec<Usage>,
+    pub extended: Vec<ExtendedUsage>,
     pub life: Duration,
 }
 
 pub struct Pki {
     ca_pem: String,
-    ca_subject: Vec<u8>,
     ca_key: Key,
     ca_end: Timestamp,
     server: Identity,
@@ -88,15 +86,9 @@ impl Pki {
                 key
             }
         };
-        let (ca_subject, ca_end) = facts(&ca.certificate, |ca| {
-            (
-                ca.subject().as_raw().to_vec(),
-                ca.validity().not_after.timestamp(),
-            )
-        })?;
+        let ca_end = facts(&ca.certificate, |ca| ca.validity().not_after.timestamp())?;
         let mut pki = Pki {
             ca_key: Key::from_pem(&ca.key)?,
-            ca_subject,
             ca_end: Timestamp::from_second(ca_end)?,
             ca_pem: ca.certificate,
             server: Identity::none(),
@@ -106,9 +98,9 @@ impl Pki {
         let wanted = names.all();
         pki.server = pki.keep_or(directory, "apiserver.pem", &wanted, now, || {
             pki.issue(
-                subject("kube-apiserver", &[]),
+                subject("kube-apiserver", &[])?,
                 wanted.clone(),
-                SERVER_AUTH,
+                ExtendedUsage::ServerAuth,
                 LEAF_LIFE,
                 now,
             )
@@ -146,9 +138,9 @@ impl Pki {
         now: Timestamp,
     ) -> Result<Identity> {
         self.issue(
-            subject(common_name, organizations),
+            subject(common_name, organizations)?,
             Vec::new(),
-            CLIENT_AUTH,
+            ExtendedUsage::ClientAuth,
             life,
             now,
         )
@@ -162,54 +154,53 @@ impl Pki {
         life: Duration,
         now: Timestamp,
     ) -> Result<Identity> {
-        self.issue(subject(common_name, &[]), names, SERVER_AUTH, life, now)
+        self.issue(
+            subject(common_name, &[])?,
+            names,
+            ExtendedUsage::ServerAuth,
+            life,
+            now,
+        )
     }
 
     /// Signs a request as it stands; what may be asked for is the caller's decision. Answers PEM.
     pub fn sign_request(&self, request: &Request, grant: &Grant, now: Timestamp) -> Result<String> {
+        let attributes = request.subject.iter();
+        let attributes = attributes.map(|(kind, text)| (kind.as_slice(), text.as_str()));
         let template = Template {
-            subject: request.subject.clone(),
-            public_key: request.public_key.clone(),
+            subject: distinguished(attributes)?,
             names: request.names.clone(),
-            usages: grant.usages,
+            usages: grant.usages.clone(),
             extended: grant.extended.clone(),
             is_ca: false,
             not_before: now.checked_sub(BACKDATE)?,
             not_after: now.checked_add(grant.life)?.min(self.ca_end),
         };
-        self.issuer().sign_pem(&template)
+        template.signed(&request.public_key, &self.ca_pem, &self.ca_key)
     }
 
     fn issue(
         &self,
-        subject: Vec<u8>,
+        subject: DistinguishedName,
         names: Vec<AltName>,
-        purpose: &'static [u32],
+        purpose: ExtendedUsage,
         life: Duration,
         now: Timestamp,
     ) -> Result<Identity> {
         let key = Key::generate()?;
         let template = Template {
             subject,
-            public_key: key.public(),
             names,
-            usages: usage::DIGITAL_SIGNATURE,
+            usages: vec![Usage::DigitalSignature],
             extended: vec![purpose],
             is_ca: false,
             not_before: now.checked_sub(BACKDATE)?,
             not_after: now.checked_add(life)?.min(self.ca_end),
         };
         Ok(Identity {
-            certificate: self.issuer().sign_pem(&template)?,
+            certificate: template.signed(&key.public(), &self.ca_pem, &self.ca_key)?,
             key: key.to_pem(),
         })
-    }
-
-    fn issuer(&self) -> Issuer<'_> {
-        Issuer {
-            subject: &self.ca_subject,
-            key: &self.ca_key,
-        }
     }
 
     /// The stored identity while it is good, otherwise a new one.
@@ -267,23 +258,17 @@ impl ServerNames {
 
 fn new_ca(now: Timestamp) -> Result<Identity> {
     let key = Key::generate()?;
-    let name = subject("kubernetes", &[]);
     let template = Template {
-        subject: name.clone(),
-        public_key: key.public(),
+        subject: subject("kubernetes", &[])?,
         names: vec![AltName::Dns("kubernetes".to_owned())],
-        usages: usage::DIGITAL_SIGNATURE | usage::CERT_SIGN | usage::CRL_SIGN,
+        usages: vec![Usage::DigitalSignature, Usage::KeyCertSign, Usage::CrlSign],
         extended: Vec::new(),
         is_ca: true,
         not_before: now.checked_sub(BACKDATE)?,
         not_after: now.checked_add(CA_LIFE)?,
     };
-    let issuer = Issuer {
-        subject: &name,
-        key: &key,
-    };
     Ok(Identity {
-        certificate: issuer.sign_pem(&template)?,
+        certificate: template.self_signed(&key)?,
         key: key.to_pem(),
     })
 }

@@ -83,8 +83,8 @@ fn requests_are_signed_with_their_subject() {
     assert_eq!(request.common_name, "jane");
     assert_eq!(request.organizations, ["dev", "ops"]);
     let grant = Grant {
-        usages: usage::DIGITAL_SIGNATURE,
-        extended: vec![CLIENT_AUTH],
+        usages: vec![Usage::DigitalSignature],
+        extended: vec![ExtendedUsage::ClientAuth],
         life: Duration::from_secs(3600),
     };
     let certificate = pki.sign_request(&request, &grant, now()).unwrap();
@@ -107,19 +107,16 @@ fn requests_are_signed_with_their_subject() {
 
 /// A PKCS#10 request of `jane`, made with our own key.
 fn signing_request(organizations: &[&str]) -> String {
-    let key = Key::generate().unwrap();
-    let info = der::sequence(&[
-        &der::integer(&[0]),
-        &subject("jane", organizations),
-        &key.public(),
-        &der::element(0xa0, &[]),
-    ]);
-    let algorithm = der::sequence(&[&der::oid(&[1, 2, 840, 10045, 4, 3, 2])]);
-    let signature = der::bits(&key.sign(&info).unwrap());
-    pem::encode(
-        "CERTIFICATE REQUEST",
-        &der::sequence(&[&info, &algorithm, &signature]),
-    )
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.distinguished_name = subject("jane", organizations).unwrap();
+    let request = parameters.serialize_request(Key::generate().unwrap().pair());
+    request.unwrap().pem().unwrap()
+}
+
+#[test]
+fn a_third_value_is_refused_rather_than_lost() {
+    assert!(subject("jane", &["a", "b"]).is_ok());
+    assert!(subject("jane", &["a", "b", "c"]).is_err());
 }
 
 /// Both ends over memory: the strictest reader of our DER is the TLS stack.
