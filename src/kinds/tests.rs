@@ -96,3 +96,27 @@ fn rows_match_upstream_discovery() {
     }
     assert_eq!(expected.len(), all().len());
 }
+
+#[test]
+fn every_kind_has_a_definition_and_a_message() {
+    for kind in all() {
+        let known = crate::api::schema::lookup(kind.definition);
+        let own = format!("{}/{}/{}", kind.group, kind.version, kind.name);
+        assert!(
+            known.is_some_and(|known| known.kinds.contains(&own.as_str().into())),
+            "{}",
+            kind.definition
+        );
+        let api_version = kind.group_version();
+        assert!(
+            crate::api::protobuf::is_known(&api_version, kind.name),
+            "{own}"
+        );
+        let list = format!("{}List", kind.name);
+        let is_listed = kind.verbs.contains(&"list");
+        assert!(
+            !is_listed || crate::api::protobuf::is_known(&api_version, &list),
+            "{own}"
+        );
+    }
+}

@@ -126,6 +126,42 @@ fn resources_are_found() {
 }
 
 #[test]
+fn manifests_are_applied_and_explained() {
+    let server = TestServer::start();
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
+    let manifest = |image: &str, more: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d, namespace: default}}\nspec:\n  selector: {{matchLabels: {{a: b}}}}\n  \
+             template:\n    metadata: {{labels: {{a: b}}}}\n    spec:\n      containers:\n      - {{name: c, image: {image}}}\n{more}"
+        )
+    };
+    let sidecar = "      - {name: s, image: x, ports: [{containerPort: 80}]}\n";
+    let created = kubectl.good("apply -f -", &manifest("one", sidecar));
+    assert_eq!(created, "deployment.apps/d created\n");
+    // The second apply is a strategic merge patch made from the server's OpenAPI document: the sidecar goes.
+    let changed = kubectl.good("apply -f -", &manifest("two", ""));
+    assert_eq!(changed, "deployment.apps/d configured\n");
+    let images = "get deploy d -o jsonpath={.spec.template.spec.containers[*].image}";
+    assert_eq!(kubectl.good(images, ""), "two");
+    let same = kubectl.good("apply -f -", &manifest("two", ""));
+    assert_eq!(same, "deployment.apps/d unchanged\n");
+    let unknown = kubectl.run("apply -f -", &manifest("three", "  nonsense: 1\n"));
+    assert!(
+        unknown.err.contains("unknown field \"spec.nonsense\""),
+        "{}{}",
+        unknown.out,
+        unknown.err
+    );
+    let explained = kubectl.good("explain deployment.spec.template.spec.containers.ports", "");
+    assert!(
+        explained.contains("containerPort\t<integer> -required-"),
+        "{explained}"
+    );
+}
+
+#[test]
 fn objects_live_and_die() {
     let server = TestServer::start();
     let Some(kubectl) = Kubectl::new(&server) else {
