@@ -26,6 +26,11 @@
 //!   revisions with 410, as an upstream API server's watch cache does, and every value is written once. Heartbeats
 //!   are lazy writes ([`store::Durability`]): an idle cluster leaves the disk alone.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
+//! - **A container's root file system is never mounted on the host.** Its shim mounts the overlay in a mount namespace
+//!   that lives only while the container is made; it ends with the container, however everything else dies.
+//! - **libcontainer makes containers, not further processes.** Its exec loses the seccomp profile and is slow for
+//!   probes, so the shim enters the container itself.
+//! - **On cgroup v2 devices are filtered by an eBPF program of ours** (`runtime::device`): libcontainer's needs libbpf.
 
 pub mod api;
 pub mod kinds;

@@ -5,7 +5,7 @@ use kubik::runtime::model::{
     ContainerState, ExecIo, ExecSpec, Mount, Propagation, Resources, RuntimeError, RuntimeEvent,
     SandboxSpec, Seccomp, UserSpec,
 };
-use std::{fs, time::Duration};
+use std::fs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// SIGPIPE: the probe's own language runtime.
@@ -416,6 +416,19 @@ pub async fn attach_feeds_standard_input_once() {
     world.finish(&["a"]).await;
 }
 
+pub async fn a_sandbox_that_cannot_be_made_leaves_nothing() {
+    let world = World::new("unmade");
+    let mut spec = world.sandbox("a");
+    spec.sysctls.insert("net.no.such".into(), "1".into());
+    let error = world.shims.create(spec).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("set sysctl net.no.such=1: "),
+        "{error}"
+    );
+    assert!(world.shims.list().await.unwrap().is_empty());
+    world.finish(&["a"]).await;
+}
+
 pub async fn missing_sources_become_directories() {
     let world = World::new("source");
     world.shims.create(world.sandbox("a")).await.unwrap();
@@ -721,11 +734,13 @@ pub async fn costs_are_measured() {
         assert_eq!(io.wait.await.unwrap(), 0);
         execs.push(start.elapsed());
     }
-    let mut memory = Vec::new();
-    for id in &ids {
-        memory.push(private_kb(shim_of(&world, id)));
+    let (mut shims, mut pauses) = (Vec::new(), Vec::new());
+    for (id, info) in ids.iter().zip(world.shims.list().await.unwrap()) {
+        shims.push(kb(shim_of(&world, id)));
+        pauses.push(kb(info.pid));
     }
-    memory.sort_unstable();
+    shims.sort_unstable();
+    pauses.sort_unstable();
     let start = std::time::Instant::now();
     for id in &ids {
         world.shims.remove(id).await.unwrap();
@@ -743,19 +758,19 @@ pub async fn costs_are_measured() {
         );
     }
     println!(
-        "    removal {removal:?} each; shim private memory KB min {} p50 {} max {}",
-        memory[0], memory[10], memory[19]
+        "    removal {removal:?} each; KB private and proportional: shim {:?}, pause {:?}",
+        shims[10], pauses[10]
     );
     let all: Vec<&str> = ids.iter().map(String::as_str).collect();
     world.finish(&all).await;
-    let _: Duration = removal;
 }
 
-fn private_kb(pid: i32) -> u64 {
+/// Private and proportional memory.
+fn kb(pid: i32) -> (u64, u64) {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let kb = |name: &str| -> u64 {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    kb("Private_Dirty:")
+    (kb("Private_Dirty:"), kb("Pss:"))
 }

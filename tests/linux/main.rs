@@ -40,6 +40,7 @@ const TESTS: &[Test] = tests![
     containers::exec_joins_the_container,
     containers::terminals_work,
     containers::attach_feeds_standard_input_once,
+    containers::a_sandbox_that_cannot_be_made_leaves_nothing,
     containers::missing_sources_become_directories,
     containers::mounts_flow_only_where_asked,
     containers::resources_change_while_running,

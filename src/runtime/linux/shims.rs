@@ -22,12 +22,12 @@ use crate::{
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::Write,
     fs, io,
     path::PathBuf,
     process::Child,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -50,6 +50,8 @@ struct Inner {
     tasks: Tasks,
     events: Events,
     watched: Mutex<HashMap<String, Watched>>,
+    /// On their way: they have a directory and no socket yet, and are not dead.
+    making: Mutex<HashSet<String>>,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl Shims {
             tasks,
             events: Events::default(),
             watched: Mutex::default(),
+            making: Mutex::default(),
         }))
     }
 
@@ -122,6 +125,9 @@ impl Shims {
 
     async fn adopt(&self, id: String) -> Option<SandboxInfo> {
         let dir = self.dir(&id).ok()?;
+        if self.making().contains(&id) {
+            return None;
+        }
         match connection::call(&dir.join(SOCKET_FILE), &Request::Info).await {
             Ok(Reply::Sandbox { sandbox }) => {
                 self.watch(&id, None);
@@ -147,7 +153,10 @@ impl Shims {
             // What a crash half-way has left.
             self.remove(&id).await?;
         }
-        match spawn::shim(self.0.exe.clone(), dir, spec).await {
+        self.making().insert(id.clone());
+        let made = spawn::shim(self.0.exe.clone(), dir, spec).await;
+        self.making().remove(&id);
+        match made {
             Ok((child, sandbox)) => {
                 self.watch(&id, Some(child));
                 Ok(sandbox)
@@ -161,6 +170,10 @@ impl Shims {
         }
     }
 
+    fn making(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.making.lock().expect("no panic while locked")
+    }
+
     pub async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         let dir = self.dir(id)?;
         let child = {
@@ -171,7 +184,7 @@ impl Shims {
             })
         };
         let mut pid = None;
-        if let Ok(mut connection) = Connection::open(&dir.join(SOCKET_FILE)).await {
+        if let Ok(mut connection) = connection::connect(&dir.join(SOCKET_FILE)).await {
             pid = connection.shim_pid();
             let asked = connection.ask(&Request::Shutdown, &[]);
             if let Ok(Err(error)) = tokio::time::timeout(SHUTDOWN_TIMEOUT, asked).await {
@@ -212,9 +225,20 @@ impl Shims {
         self.0.tasks.spawn(format!("shim {id}"), async move {
             tokio::select! {
                 () = stop.stopped() => {}
-                () = shims.follow(&id) => shims.followed(&id).await,
+                () = shims.follow_to_its_end(&id) => shims.followed(&id).await,
             }
         });
+    }
+
+    /// A subscription that the shim has ended because it was not read in time is taken up again.
+    async fn follow_to_its_end(&self, id: &str) {
+        loop {
+            self.follow(id).await;
+            match self.call(id, Request::Info).await {
+                Ok(_) => self.0.events.emit(&RuntimeEvent::Overflow),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Passes on what a shim says until it falls silent.
@@ -222,7 +246,7 @@ impl Shims {
         let Ok(socket) = self.socket(id) else {
             return;
         };
-        let Ok(mut connection) = Connection::open(&socket).await else {
+        let Ok(mut connection) = connection::connect(&socket).await else {
             return;
         };
         if connection.send(&Request::Subscribe, &[]).await.is_err() {

@@ -30,20 +30,31 @@ pub async fn shim(
     spec: SandboxSpec,
 ) -> Result<(Child, SandboxInfo), RuntimeError> {
     let started = Tasks::blocking(move || start(&exe, &dir, spec)).await;
-    let (child, report) = started
+    let (mut child, report) = started
         .map_err(|error| RuntimeError::Failed(error.to_string()))?
         .map_err(|error| RuntimeError::Failed(format!("start the shim: {error}")))?;
+    match read_report(report).await {
+        Ok(sandbox) => Ok((child, sandbox)),
+        Err(error) => {
+            // A shim that has reported a failure has ended; one that has not must.
+            let ended = Tasks::blocking(move || child.kill().and_then(|()| child.wait()));
+            let _ = ended.await;
+            Err(error)
+        }
+    }
+}
+
+async fn read_report(report: pipe::Receiver) -> Result<SandboxInfo, RuntimeError> {
     let mut text = Vec::new();
-    let read = report.take(REPORT_MAX);
-    let mut read = std::pin::pin!(read);
-    match timeout(SHIM_ANSWER_TIMEOUT, read.read_to_end(&mut text)).await {
+    let mut report = report.take(REPORT_MAX);
+    match timeout(SHIM_ANSWER_TIMEOUT, report.read_to_end(&mut text)).await {
         Err(_) => return Err(RuntimeError::Timeout(SHIM_ANSWER_TIMEOUT)),
         Ok(result) => result
             .map_err(|error| RuntimeError::Failed(format!("read the shim's report: {error}")))?,
     };
     let report: Result<SandboxInfo, Failure> = serde_json::from_slice(&text)
         .map_err(|_| RuntimeError::Failed("the shim ended before it reported".to_owned()))?;
-    Ok((child, report?))
+    Ok(report?)
 }
 
 fn start(exe: &Path, dir: &Path, spec: SandboxSpec) -> io::Result<(Child, pipe::Receiver)> {
