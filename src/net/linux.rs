@@ -4,7 +4,7 @@
 //! half-way; [`destroy`] works from names alone. Kernel work runs on blocking threads.
 
 use super::{
-    Network, PacketRules,
+    Network, PacketRules, foreign,
     install::{self, Installed},
     lease::{Lease, Leases},
     links,
@@ -22,6 +22,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
+use tracing::warn;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetConfig {
@@ -70,6 +71,7 @@ impl LinuxNetwork {
             leases: Mutex::new(leases),
             rules: Mutex::default(),
         };
+        inner.pass_firewalls();
         inner
             .drop_stale_leases()
             .map_err(|e| failed("compare leases with links", &e))?;
@@ -131,6 +133,7 @@ impl Inner {
         let lease = self.lease(request)?;
         self.connect(request, &lease.attached)
             .map_err(|e| failed(&format!("connect sandbox {}", request.sandbox), &e))?;
+        self.pass_firewalls();
         if !lease.host_ports.is_empty() {
             self.update_host_ports()?;
         }
@@ -206,6 +209,14 @@ impl Inner {
         Ok(())
     }
 
+    /// Firewalls may come after us: this is repeated with every pod. Without it packets are dropped, which is for
+    /// people to solve, and no reason to have no pods.
+    fn pass_firewalls(&self) {
+        if let Err(error) = foreign::ensure(&self.config.bridge) {
+            warn!(%error, "let pods through the host's firewall");
+        }
+    }
+
     /// Links die with the host or with the pod's namespace; their leases must not hold addresses for ever.
     fn drop_stale_leases(&self) -> io::Result<()> {
         let links = links::run(None, links::list)?;
@@ -250,6 +261,7 @@ impl Inner {
 pub fn destroy(config: &NetConfig) -> Result<(), NetError> {
     let outcomes = [
         nft::delete_table(&config.table).map_err(|e| failed("delete packet rules", &e)),
+        foreign::remove(&config.bridge).map_err(|e| failed("leave the host's firewall", &e)),
         delete_links(config).map_err(|e| failed("delete links", &e)),
         match std::fs::remove_dir_all(&config.directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -2,7 +2,8 @@
 //!
 //! [`Network`] is what the node agent uses and [`PacketRules`] what the service proxy uses; tests fake both.
 //! [`linux::LinuxNetwork`] is the real thing behind the two. Nothing is touched that was not made here, except the
-//! sysctls named in [`sysctl`], whose old values are put back.
+//! sysctls named in [`sysctl`], whose old values are put back; rules of ours in chains of others ([`foreign`]) are
+//! taken away again.
 
 pub mod inside;
 pub mod linux;
@@ -10,6 +11,7 @@ pub mod model;
 pub mod rules;
 
 mod conntrack;
+mod foreign;
 mod install;
 mod lease;
 mod links;

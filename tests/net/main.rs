@@ -271,3 +271,33 @@ fn destroy_needs_no_memory_and_no_success_before() {
         assert_eq!(world::census(), before);
     });
 }
+
+#[test]
+fn pods_pass_a_firewall_that_drops_and_leave_it_as_it_was() {
+    in_own_namespace(|| {
+        // What Docker (FORWARD) and ufw (INPUT) do to a host.
+        let closed = "table ip filter {
+            chain FORWARD { type filter hook forward priority filter; policy drop; oifname \"docker0\" accept comment \"theirs\"; }
+            chain INPUT { type filter hook input priority filter; policy drop; iifname \"lo\" accept; ct state established accept; }
+        }";
+        if !world::firewall(closed) {
+            return;
+        }
+        let world = World::new();
+        let pod = world.pod("pod");
+        world.apply(&[(address(VIP, 80), tcp(&[pod.backend(8080)], None))]);
+        let client = world.pod("client");
+        assert_eq!(
+            client.ask(&format!("{VIP}:80")).name,
+            "pod",
+            "through FORWARD"
+        );
+        assert_eq!(
+            client.refusal("10.244.0.1:9"),
+            "ConnectionRefused",
+            "through INPUT"
+        );
+        listing(&["comment \"kubik: kubik0\"", "comment \"theirs\""]);
+        world.end();
+    });
+}

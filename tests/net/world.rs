@@ -144,6 +144,13 @@ pub fn listing(words: &[&str]) {
     }
 }
 
+/// Loads a rule set of somebody else's; false when there is no nft to do it.
+pub fn firewall(rules: &str) -> bool {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), rules).unwrap();
+    nft(&["-f", file.path().to_str().unwrap()]) != NO_NFT
+}
+
 const NO_NFT: &str = "no nft";
 
 pub fn nft(arguments: &[&str]) -> String {

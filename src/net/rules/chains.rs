@@ -1,7 +1,7 @@
 //! The chains that read the sets. They never change; those for a count of backends are added when first needed.
 
 use super::elements::{REJECT, Scope, Set};
-use crate::net::nft::{Batch, Expr, Hook, REG, Verdict};
+use crate::net::nft::{Batch, Expr, Hook, REG, Verdict, link};
 use ipnet::Ipv4Net;
 
 /// Chains that exist once per shape of a Service.
@@ -317,11 +317,4 @@ fn within(load: Expr, range: Ipv4Net) -> Vec<Expr> {
         },
         Expr::Equal(REG, range.network().octets().to_vec()),
     ]
-}
-
-/// A link's name as the kernel compares it.
-fn link(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
 }

@@ -6,6 +6,10 @@
 use super::netlink::{self, CREATE, Socket, Writer, attribute, attributes};
 use std::io;
 
+mod expr;
+
+pub use expr::Expr;
+
 const FAMILY_IP: u8 = 2;
 const SUBSYSTEM: u16 = 10;
 
@@ -14,7 +18,10 @@ mod message {
     pub const GET_TABLE: u16 = 1;
     pub const DELETE_TABLE: u16 = 2;
     pub const NEW_CHAIN: u16 = 3;
+    pub const GET_CHAIN: u16 = 4;
     pub const NEW_RULE: u16 = 6;
+    pub const GET_RULE: u16 = 7;
+    pub const DELETE_RULE: u16 = 8;
     pub const NEW_SET: u16 = 9;
     pub const NEW_ELEMENT: u16 = 12;
     pub const GET_ELEMENT: u16 = 13;
@@ -70,58 +77,6 @@ pub enum Value {
     Nothing,
     Verdict(Verdict),
     Bytes(Vec<u8>),
-}
-
-#[derive(Clone, Debug)]
-pub enum Expr {
-    SourceAddress(u32),
-    DestinationAddress(u32),
-    /// The first byte of the destination address: enough for 127.0.0.0/8.
-    DestinationFirstByte(u32),
-    DestinationPort(u32),
-    IcmpType(u32),
-    L4Protocol(u32),
-    InputLink(u32),
-    OutputLink(u32),
-    /// `RTN_LOCAL` and its like for the destination address.
-    DestinationKind(u32),
-    ConnectionState(u32),
-    Random {
-        modulus: u32,
-        register: u32,
-    },
-    And {
-        register: u32,
-        mask: [u8; 4],
-    },
-    Equal(u32, Vec<u8>),
-    NotEqual(u32, Vec<u8>),
-    /// Goes on only if the key is (not) there.
-    Contains {
-        set: String,
-        key: u32,
-    },
-    /// Replaces the key by its value.
-    Map {
-        set: String,
-        key: u32,
-    },
-    VerdictMap {
-        set: String,
-        key: u32,
-    },
-    /// Adds the key or renews its time.
-    Remember {
-        set: String,
-        key: u32,
-        timeout_seconds: u32,
-    },
-    /// Address and port stand in neighboring registers.
-    Dnat(u32),
-    Masquerade,
-    /// ICMP port unreachable.
-    Reject,
-    Verdict(Verdict),
 }
 
 /// A transaction: all of it or nothing.
@@ -240,11 +195,25 @@ impl Batch {
     pub fn rule(&mut self, chain: &str, exprs: &[Expr]) {
         self.add(message::NEW_RULE, CREATE | netlink::APPEND, |writer| {
             writer.text(2, chain);
-            writer.nest(4, |writer| {
-                for expr in exprs {
-                    writer.nest(1, |writer| expr.put(writer));
-                }
-            });
+            put_expressions(writer, exprs);
+        });
+    }
+
+    /// Before all others of the chain. The comment is at most 250 bytes.
+    pub fn insert_rule(&mut self, chain: &str, exprs: &[Expr], comment: &str) {
+        let length = u8::try_from(comment.len() + 1).expect("comments are short");
+        let data = [&[COMMENT, length], comment.as_bytes(), &[0]].concat();
+        self.add(message::NEW_RULE, CREATE, |writer| {
+            writer.text(2, chain);
+            put_expressions(writer, exprs);
+            writer.attr(7, &data);
+        });
+    }
+
+    pub fn delete_rule(&mut self, chain: &str, handle: u64) {
+        self.add(message::DELETE_RULE, 0, |writer| {
+            writer.text(2, chain);
+            writer.be64(3, handle);
         });
     }
 
@@ -255,18 +224,80 @@ impl Batch {
     }
 }
 
+/// The kind of a comment in a rule's user data.
+const COMMENT: u8 = 0;
+
 /// Clients remembered per set; the oldest must expire before more are taken.
 const REMEMBERED_MAX: u32 = 65_535;
 
 pub fn table_exists(table: &str) -> io::Result<bool> {
-    let mut writer = Writer::default();
-    let kind = SUBSYSTEM << 8 | message::GET_TABLE;
-    writer.message(kind, 0, &header(FAMILY_IP, 0), |writer| {
+    Ok(!ask(message::GET_TABLE, 0, |writer| writer.text(1, table))?.is_empty())
+}
+
+/// Whether a base chain's policy is to drop; `None` when there is no such chain.
+pub fn drops(table: &str, chain: &str) -> io::Result<Option<bool>> {
+    let answers = ask(message::GET_CHAIN, 0, |writer| {
         writer.text(1, table);
-    });
-    match Socket::open(netlink::NETFILTER)?.query(&writer, false) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        writer.text(3, chain);
+    })?;
+    let policy = |body: &Vec<u8>| Some(attribute(body.get(4..)?, 5)? == [0; 4]);
+    Ok(answers.first().and_then(policy))
+}
+
+pub struct Rule {
+    pub handle: u64,
+    /// Empty when it has none.
+    pub comment: String,
+}
+
+/// The rules of a chain; none when there is no such chain.
+pub fn rules(table: &str, chain: &str) -> io::Result<Vec<Rule>> {
+    let answers = ask(message::GET_RULE, netlink::DUMP, |writer| {
+        writer.text(1, table);
+        writer.text(2, chain);
+    })?;
+    let rule = |body: &Vec<u8>| {
+        let attributes = body.get(4..)?;
+        // A dump of old kernels does not filter.
+        let is_named = |kind, name: &str| {
+            let value = attribute(attributes, kind);
+            value.is_some_and(|value| value.strip_suffix(&[0]) == Some(name.as_bytes()))
+        };
+        if !is_named(1, table) || !is_named(2, chain) {
+            return None;
+        }
+        Some(Rule {
+            handle: u64::from_be_bytes(attribute(attributes, 3)?.try_into().ok()?),
+            comment: attribute(attributes, 7)
+                .and_then(comment)
+                .unwrap_or_default(),
+        })
+    };
+    Ok(answers.iter().filter_map(rule).collect())
+}
+
+/// Of a rule's user data: a list of kind, length, value.
+fn comment(mut data: &[u8]) -> Option<String> {
+    loop {
+        let (kind, length) = (*data.first()?, usize::from(*data.get(1)?));
+        let value = data.get(2..2 + length)?;
+        if kind == COMMENT {
+            let text = value.strip_suffix(&[0]).unwrap_or(value);
+            return Some(String::from_utf8_lossy(text).into_owned());
+        }
+        data = &data[2 + length..];
+    }
+}
+
+/// The bodies of the answers; none when there is no such thing.
+fn ask(kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) -> io::Result<Vec<Vec<u8>>> {
+    let mut writer = Writer::default();
+    let kind = SUBSYSTEM << 8 | kind;
+    writer.message(kind, flags, &header(FAMILY_IP, 0), body);
+    let answers = Socket::open(netlink::NETFILTER)?.query(&writer, flags == netlink::DUMP);
+    match answers {
+        Ok(answers) => Ok(answers.into_iter().map(|(_, body)| body).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
@@ -282,19 +313,23 @@ pub fn delete_table(table: &str) -> io::Result<()> {
 
 /// The keys in a set now.
 pub fn keys(table: &str, set: &str) -> io::Result<Vec<Vec<u8>>> {
-    let mut writer = Writer::default();
-    let kind = SUBSYSTEM << 8 | message::GET_ELEMENT;
-    writer.message(kind, netlink::DUMP, &header(FAMILY_IP, 0), |writer| {
+    let answers = ask(message::GET_ELEMENT, netlink::DUMP, |writer| {
         writer.text(1, table);
         writer.text(2, set);
-    });
-    let answers = Socket::open(netlink::NETFILTER)?.query(&writer, true)?;
+    })?;
     let lists = answers
         .iter()
-        .filter_map(|(_, body)| attribute(body.get(4..)?, 3));
+        .filter_map(|body| attribute(body.get(4..)?, 3));
     let elements = lists.flat_map(attributes).map(|(_, element)| element);
     let keys = elements.filter_map(|element| attribute(attribute(element, 1)?, 1));
     Ok(keys.map(<[u8]>::to_vec).collect())
+}
+
+/// A link's name as the kernel compares it.
+pub fn link(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes
 }
 
 fn header(family: u8, resource: u16) -> [u8; 4] {
@@ -309,6 +344,14 @@ fn type_of(fields: &[Field]) -> u32 {
 /// Every field takes a whole register.
 fn length_of(fields: &[Field]) -> u32 {
     u32::try_from(fields.len() * 4).expect("sets have a handful of fields")
+}
+
+fn put_expressions(writer: &mut Writer, exprs: &[Expr]) {
+    writer.nest(4, |writer| {
+        for expr in exprs {
+            writer.nest(1, |writer| expr.put(writer));
+        }
+    });
 }
 
 fn put_value(writer: &mut Writer, value: &Value) {
@@ -334,108 +377,4 @@ impl Verdict {
             }
         });
     }
-}
-
-const NETWORK_HEADER: u32 = 1;
-const TRANSPORT_HEADER: u32 = 2;
-
-impl Expr {
-    fn put(&self, writer: &mut Writer) {
-        match self {
-            Expr::SourceAddress(to) => payload(writer, *to, NETWORK_HEADER, 12, 4),
-            Expr::DestinationAddress(to) => payload(writer, *to, NETWORK_HEADER, 16, 4),
-            Expr::DestinationFirstByte(to) => payload(writer, *to, NETWORK_HEADER, 16, 1),
-            Expr::DestinationPort(to) => payload(writer, *to, TRANSPORT_HEADER, 2, 2),
-            Expr::IcmpType(to) => payload(writer, *to, TRANSPORT_HEADER, 0, 1),
-            Expr::InputLink(to) => meta(writer, *to, 6),
-            Expr::OutputLink(to) => meta(writer, *to, 7),
-            Expr::L4Protocol(to) => meta(writer, *to, 16),
-            Expr::DestinationKind(to) => numbers(writer, "fib", &[(1, *to), (2, 3), (3, 2)]),
-            Expr::ConnectionState(to) => numbers(writer, "ct", &[(1, *to), (2, 0)]),
-            Expr::Random { modulus, register } => {
-                let fields = [(1, *register), (2, *modulus), (3, 1), (4, 0)];
-                numbers(writer, "numgen", &fields);
-            }
-            Expr::And { register, mask } => expression(writer, "bitwise", |writer| {
-                writer.be32(1, *register);
-                writer.be32(2, *register);
-                writer.be32(3, 4);
-                writer.nest(4, |writer| writer.attr(1, mask));
-                writer.nest(5, |writer| writer.attr(1, &[0; 4]));
-            }),
-            Expr::Equal(register, value) => compare(writer, *register, 0, value),
-            Expr::NotEqual(register, value) => compare(writer, *register, 1, value),
-            Expr::Contains { set, key } => lookup(writer, set, *key, None),
-            Expr::Map { set, key } => lookup(writer, set, *key, Some(*key)),
-            Expr::VerdictMap { set, key } => lookup(writer, set, *key, Some(VERDICT_REG)),
-            Expr::Remember {
-                set,
-                key,
-                timeout_seconds,
-            } => expression(writer, "dynset", |writer| {
-                writer.text(1, set);
-                writer.be32(3, 1);
-                writer.be32(4, *key);
-                writer.be64(6, u64::from(*timeout_seconds) * 1000);
-            }),
-            Expr::Dnat(from) => {
-                let fields = [
-                    (1, 1),
-                    (2, u32::from(FAMILY_IP)),
-                    (3, *from),
-                    (5, *from + 1),
-                ];
-                numbers(writer, "nat", &fields);
-            }
-            Expr::Masquerade => numbers(writer, "masq", &[(1, 0x10)]),
-            Expr::Reject => expression(writer, "reject", |writer| {
-                writer.be32(1, 0);
-                writer.attr(2, &[3]);
-            }),
-            Expr::Verdict(verdict) => expression(writer, "immediate", |writer| {
-                writer.be32(1, VERDICT_REG);
-                writer.nest(2, |writer| verdict.put(writer));
-            }),
-        }
-    }
-}
-
-fn expression(writer: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
-    writer.text(1, name);
-    writer.nest(2, body);
-}
-
-fn numbers(writer: &mut Writer, name: &str, fields: &[(u16, u32)]) {
-    expression(writer, name, |writer| {
-        for (kind, value) in fields {
-            writer.be32(*kind, *value);
-        }
-    });
-}
-
-fn payload(writer: &mut Writer, register: u32, base: u32, offset: u32, length: u32) {
-    let fields = [(1, register), (2, base), (3, offset), (4, length)];
-    numbers(writer, "payload", &fields);
-}
-
-fn meta(writer: &mut Writer, register: u32, key: u32) {
-    numbers(writer, "meta", &[(1, register), (2, key)]);
-}
-
-fn compare(writer: &mut Writer, register: u32, operation: u32, value: &[u8]) {
-    expression(writer, "cmp", |writer| {
-        writer.be32(1, register);
-        writer.be32(2, operation);
-        writer.nest(3, |writer| writer.attr(1, value));
-    });
-}
-
-fn lookup(writer: &mut Writer, set: &str, key: u32, to: Option<u32>) {
-    expression(writer, "lookup", |writer| {
-        writer.text(1, set);
-        writer.be32(2, key);
-        if let Some(to) = to {
-            writer.be32(3, to);
-        }
-    });
 }
