@@ -185,3 +185,38 @@ async fn reviews_answer() {
         .unwrap();
     assert_eq!(components.items.len(), 3);
 }
+
+#[tokio::test]
+async fn webhooks_that_cannot_be_asked_fail_as_they_wish() {
+    let server = Server::new().await;
+    let webhooks = |policy: &str| {
+        json!({
+            "metadata": {"name": "w"},
+            "webhooks": [{
+                "name": "w.example.com", "failurePolicy": policy, "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://example.com"},
+                "rules": [{
+                    "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["*"],
+                    "resources": ["configmaps"],
+                }],
+            }],
+        })
+    };
+    let plural = "validatingwebhookconfigurations";
+    server.create(plural, webhooks("Fail")).await.unwrap();
+    let error = server.create("configmaps", config("a")).await.unwrap_err();
+    assert_eq!(error.code, 500);
+    assert!(
+        error
+            .message
+            .contains("failed calling webhook \"w.example.com\""),
+        "{error}"
+    );
+    let patch = json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]);
+    server
+        .patch(plural, "w", PatchKind::Json, patch)
+        .await
+        .unwrap();
+    server.create("configmaps", config("a")).await.unwrap();
+}

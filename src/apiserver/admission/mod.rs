@@ -9,6 +9,7 @@ mod default_class;
 mod escalation;
 mod lifecycle;
 mod limit_range;
+mod policy;
 mod priority;
 mod protection;
 mod quota;
@@ -136,6 +137,7 @@ const STEPS: &[Step] = &[
         None,
     ),
     Step::new("RBAC", escalation::STORAGE, None, Some(escalation::check)),
+    Step::new("ValidatingAdmissionWebhook", &[], None, Some(policy::check)),
     Step::new("ResourceQuota", &[], None, Some(quota::check)),
 ];
 

@@ -8,11 +8,23 @@ use super::Seed;
 use serde_json::{Map, Value, json};
 
 const ASSET: &str = include_str!("../../../assets/rbac.tsv");
+/// What this cluster's own parts need beyond. Upstream's node authorizer is a graph; here nodes have their role.
+const OWN: &str = "\
+ClusterRole\tsystem:kubik:informers\t\t
+\t* | * | get,list,watch |  |\x20
+ClusterRoleBinding\tsystem:kubik:informers\tClusterRole/system:kubik:informers\tUser:system:kubik:informers
+ClusterRoleBinding\tsystem:kubik:nodes\tClusterRole/system:node\tGroup:system:nodes
+ClusterRole\tsystem:coredns\t\t
+\t\"\" | endpoints,namespaces,pods,services | list,watch |  |\x20
+\tdiscovery.k8s.io | endpointslices | list,watch |  |\x20
+ClusterRoleBinding\tsystem:coredns\tClusterRole/system:coredns\tServiceAccount:kube-system/coredns
+";
+
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub fn seeds() -> Vec<Seed> {
     let mut seeds: Vec<Seed> = Vec::new();
-    for line in ASSET.lines() {
+    for line in ASSET.lines().chain(OWN.lines()) {
         if let Some(rule) = line.strip_prefix('\t') {
             if let Some(rules) = seeds
                 .last_mut()
@@ -165,7 +177,7 @@ mod tests {
     #[test]
     fn the_asset_holds_the_default_roles() {
         let seeds = seeds();
-        assert_eq!(seeds.len(), 135);
+        assert_eq!(seeds.len(), 135 + 5);
         let admin = seed(&seeds, "clusterroles", "cluster-admin");
         assert_eq!(
             admin["rules"],

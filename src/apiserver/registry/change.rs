@@ -7,6 +7,7 @@ use super::{
     list::presented,
     metadata,
     metadata::{strings, text},
+    services,
     write::Refusal,
 };
 use crate::{
@@ -149,7 +150,7 @@ async fn change_entry(
     // Held until the object is stored: what the namespace has left is judged and used in one go.
     let _turn = registry.quota_turn(&request.namespace).await;
     let reserved = (kind.storage == "services" && request.subresource.is_none())
-        .then(|| registry.reserve(request, &mut new, Some(&old)))
+        .then(|| registry.reserve(request, &mut new))
         .transpose();
     let _reserved = reserved.map_err(Refusal::Failed)?;
     let attempt = Attempt {
@@ -228,6 +229,9 @@ fn wanted(
     };
     if let Some(prepare) = kind.hooks.prepare_update {
         prepare(&mut new, context);
+    }
+    if kind.storage == "services" && request.subresource.is_none() {
+        services::prepare(&mut new, Some(old));
     }
     if kind.has_generation {
         bump_generation(kind, &mut new, old);

@@ -1,6 +1,8 @@
 //! `create`.
 
-use super::{Request, body::Expected, identity, metadata, metadata::text, write::Refusal};
+use super::{
+    Request, body::Expected, identity, metadata, metadata::text, services, write::Refusal,
+};
 use crate::{
     api::{
         ApiError,
@@ -98,7 +100,7 @@ async fn store_new(request: &mut Request<'_>, mut object: Value) -> Result<Bytes
     let _turn = registry.quota_turn(&request.namespace).await;
     let attempt = attempt(request);
     let reserved = (kind.storage == "services")
-        .then(|| registry.reserve(request, &mut object, None))
+        .then(|| registry.reserve(request, &mut object))
         .transpose();
     let _reserved = reserved.map_err(Refusal::Failed)?;
     admission::validate(&attempt, &object).map_err(Refusal::Failed)?;
@@ -133,6 +135,9 @@ fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<String>, Ap
         prepare(object);
     }
     own_request(request, object);
+    if kind.storage == "services" {
+        services::prepare(object, None);
+    }
     let mut found = kind
         .hooks
         .validate

@@ -11,6 +11,7 @@ pub mod convert;
 mod create;
 mod delete;
 pub mod document;
+mod expiry;
 pub mod finding;
 pub mod identity;
 mod list;
@@ -61,6 +62,7 @@ pub struct Registry {
     access: RwLock<authorize::Index>,
     tokens: Tokens,
     services: Mutex<services::Pool>,
+    expiry: Mutex<expiry::Expiry>,
     pub(super) quota_lock: tokio::sync::Mutex<()>,
 }
 
@@ -73,6 +75,7 @@ impl Registry {
             access: RwLock::default(),
             tokens: Tokens::new(config.token_key, config.issuer),
             services: Mutex::new(services::Pool::new(config.service_cidr)),
+            expiry: Mutex::default(),
             quota_lock: tokio::sync::Mutex::default(),
         };
         registry.observe_all();
@@ -85,9 +88,15 @@ impl Registry {
         let mut request = Request::new(self, user, call)?;
         let body = std::mem::take(&mut request.body);
         self.authorize(user, &request.attributes())?;
+        if request.kind.storage == "events" {
+            self.expire_events().await;
+        }
         let mut reply = match (request.verb, request.subresource.is_some()) {
             (Verb::Get | Verb::List, false) if !request.kind.is_stored() => {
                 component::read(&mut request)
+            }
+            (Verb::Get | Verb::Update | Verb::Patch, true) if request.view().is_none() => {
+                Err(ApiError::method_not_allowed())
             }
             (Verb::Get, _) => list::get(&request).await,
             (Verb::List, false) => list::list(&request).await,

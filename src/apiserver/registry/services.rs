@@ -55,12 +55,11 @@ impl Drop for Reservation<'_> {
 }
 
 impl Registry {
-    /// Completes a Service with what it needs. Hold the answer until the write is done.
+    /// Completes a valid Service with what it needs. Hold the answer until the write is done.
     pub(super) fn reserve(
         &self,
         request: &Request<'_>,
         service: &mut Value,
-        old: Option<&Value>,
     ) -> Result<Reservation<'_>, ApiError> {
         let mut pool = self.services.lock().expect("no panic while locked");
         pool.last_ticket += 1;
@@ -73,13 +72,7 @@ impl Registry {
             owner: request.key().into(),
             ticket: Some(ticket),
         };
-        let found = match old {
-            Some(old) => {
-                carry_over(service, old);
-                pool.complete(service, &used)
-            }
-            None => pool.complete(service, &used),
-        };
+        let found = pool.complete(service, &used);
         drop(pool);
         if found.is_empty() {
             return Ok(reservation);
@@ -329,6 +322,39 @@ fn complete_families(spec: &mut Value, found: &mut Vec<Cause>) {
     }
     if strings(&spec["ipFamilies"]).is_empty() {
         spec["ipFamilies"] = json!(["IPv4"]);
+    }
+}
+
+/// What a Service says in two fields, it says alike; to be done before validation.
+pub(super) fn prepare(service: &mut Value, old: Option<&Value>) {
+    let spec = &mut service["spec"];
+    if !spec.is_object() {
+        return;
+    }
+    let first = text(spec, "clusterIP").to_owned();
+    let has_list = !strings(&spec["clusterIPs"]).is_empty();
+    match old.map(|old| &old["spec"]) {
+        None if !has_list && !first.is_empty() => spec["clusterIPs"] = json!([first]),
+        None => {}
+        Some(old) => {
+            // Older clients change the single field and send the list back as it was.
+            let is_stale =
+                first != text(old, "clusterIP") && spec["clusterIPs"] == old["clusterIPs"];
+            if !first.is_empty() && (is_stale || !has_list) {
+                spec["clusterIPs"] = json!([first]);
+            } else if is_stale
+                && first.is_empty()
+                && has_list
+                && text(spec, "type") == "ExternalName"
+            {
+                spec["clusterIPs"] = Value::Null;
+            }
+        }
+    }
+    if let Some(old) = old {
+        carry_over(service, old);
+    } else if let Some(spec) = service["spec"].as_object_mut() {
+        spec.retain(|_, value| !value.is_null());
     }
 }
 

@@ -3,12 +3,13 @@
 use super::{
     Registry, convert,
     document::{Index, Template, storage_kind},
-    place,
+    expiry, place,
 };
 use crate::{
     api::ApiError,
     kinds::Kind,
-    store::{Durability, Expect, Note, Write, WriteError, Written},
+    store::{Durability, Entry, Expect, Note, Write, WriteError, Written},
+    task::clock,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -18,9 +19,17 @@ const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const BINDINGS: &str = "rolebindings.rbac.authorization.k8s.io";
 const CLUSTER_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
 const SERVICES: &str = "services";
+const EVENTS: &str = "events";
 
 /// Kinds whose objects the server keeps an index of.
-const OBSERVED: &[&str] = &[ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS, SERVICES];
+const OBSERVED: &[&str] = &[
+    ROLES,
+    CLUSTER_ROLES,
+    BINDINGS,
+    CLUSTER_BINDINGS,
+    SERVICES,
+    EVENTS,
+];
 
 /// What a write met.
 #[derive(Debug)]
@@ -172,6 +181,14 @@ impl Registry {
             let entry = self.store.get(key)?;
             serde_json::from_slice(&entry.bytes).ok()
         };
+        if storage == EVENTS {
+            if let Some(entry) = self.store.get(key) {
+                let deadline = clock::now() + expiry::LIFE;
+                let mut expiry = self.expiry.lock().expect("no panic while locked");
+                expiry.push(deadline, key, entry.modified);
+            }
+            return;
+        }
         if storage == SERVICES {
             let mut services = self.services.lock().expect("no panic while locked");
             services.observe(key, newest().as_ref());
@@ -186,11 +203,22 @@ impl Registry {
         }
     }
 
+    /// One that an earlier process wrote.
+    fn observe_old_event(&self, entry: &Entry) {
+        let event = serde_json::from_slice(&entry.bytes).ok();
+        let deadline = expiry::deadline(event.as_ref(), clock::now());
+        let mut expiry = self.expiry.lock().expect("no panic while locked");
+        expiry.push(deadline, &entry.key, entry.modified);
+    }
+
     pub(super) fn observe_all(&self) {
         let snapshot = self.store.snapshot();
         for storage in OBSERVED {
             for entry in snapshot.range(&format!("/{storage}/"), None) {
-                self.observe(storage, &entry.key);
+                match *storage {
+                    EVENTS => self.observe_old_event(entry),
+                    storage => self.observe(storage, &entry.key),
+                }
             }
         }
     }
