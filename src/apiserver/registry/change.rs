@@ -122,6 +122,9 @@ async fn make(request: &mut Request<'_>, wish: Wish) -> Result<Reply, ApiError> 
             value["metadata"]["resourceVersion"] = Value::Null;
             value
         }
+        Wish::Patch(PatchKind::Apply, _) => {
+            return Err(ApiError::not_implemented("server-side apply"));
+        }
         _ => return Err(request.not_found()),
     };
     if request.subresource.is_some() {
