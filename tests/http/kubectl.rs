@@ -7,18 +7,18 @@ use std::{
     process::{Command, Stdio},
 };
 
-struct Kubectl<'a> {
+pub struct Kubectl<'a> {
     server: &'a TestServer,
 }
 
-struct Output {
-    is_good: bool,
-    out: String,
-    err: String,
+pub struct Output {
+    pub is_good: bool,
+    pub out: String,
+    pub err: String,
 }
 
 impl Kubectl<'_> {
-    fn new(server: &TestServer) -> Option<Kubectl<'_>> {
+    pub fn new(server: &TestServer) -> Option<Kubectl<'_>> {
         let pki = &server.pki;
         let write = |name: &str, text: &str| {
             let path = server.directory.path().join(name);
@@ -42,7 +42,7 @@ impl Kubectl<'_> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test of a foreign program")]
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let home = self.server.directory.path();
         let mut command = Command::new("kubectl");
         command
@@ -61,7 +61,7 @@ impl Kubectl<'_> {
         is_there
     }
 
-    fn run(&self, arguments: &str, input: &str) -> Output {
+    pub fn run(&self, arguments: &str, input: &str) -> Output {
         let mut child = self
             .command()
             .args(arguments.split_whitespace())
@@ -85,7 +85,7 @@ impl Kubectl<'_> {
         }
     }
 
-    fn good(&self, arguments: &str, input: &str) -> String {
+    pub fn good(&self, arguments: &str, input: &str) -> String {
         let output = self.run(arguments, input);
         assert!(
             output.is_good,
@@ -181,6 +181,11 @@ fn objects_live_and_die() {
             .good("get cm -l a=b -o name", "")
             .contains("configmap/c")
     );
+    assert_eq!(
+        kubectl.good("create cm p --from-literal=a=b", ""),
+        "configmap/p created\n"
+    );
+    assert!(kubectl.good("describe cm p", "").contains("a:"));
     let missing = kubectl.run("get cm nothing", "");
     assert_eq!(
         missing.err,

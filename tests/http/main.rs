@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod kubectl;
+mod node;
 mod raw;
 mod server;
+mod streams;

@@ -127,6 +127,11 @@ impl Codec {
     fn plain(&self, code: u16, mut json: VecDeque<Bytes>) -> Result<Answer, ApiError> {
         let whole =
             |json: &VecDeque<Bytes>| read(&json.iter().flatten().copied().collect::<Vec<u8>>());
+        if self.wanted.format == Format::Protobuf
+            && let Some(bytes) = protobuf::encode(&whole(&json)?)
+        {
+            return Ok(answer::bytes(code, protobuf::MEDIA, bytes));
+        }
         match self.wanted.format {
             Format::Yaml => {
                 let text = serde_yaml_ng::to_string(&whole(&json)?).map_err(ApiError::internal)?;

@@ -1,6 +1,6 @@
 //! Watches: one line per event, sent as soon as it is there.
 
-use super::{Codec, Format, Shape};
+use super::{Codec, Format, Shape, protobuf};
 use crate::{
     api::{
         ApiError,
@@ -33,8 +33,8 @@ pub fn answer(codec: Codec, events: BoxStream<'static, WatchEvent>, mut stop: St
 
 fn content_type(codec: &Codec) -> &'static str {
     match codec.wanted.format {
-        Format::Yaml => "application/yaml",
-        _ => JSON,
+        Format::Protobuf => protobuf::MEDIA_WATCH,
+        Format::Json | Format::Yaml => JSON,
     }
 }
 
@@ -47,6 +47,12 @@ fn write(out: &mut BytesMut, codec: &Codec, event: WatchEvent, is_first: bool) {
             Bytes::from(failure.to_status().to_string()),
         ),
     };
+    if codec.wanted.format == Format::Protobuf {
+        let document = serde_json::from_slice(&object).map_err(ApiError::internal);
+        let frame = document.and_then(|document| protobuf::event(event.as_str(), &document));
+        let told = frame.or_else(|failure| protobuf::event("ERROR", &failure.to_status()));
+        return out.put_slice(&told.unwrap_or_default());
+    }
     out.reserve(object.len() + 40);
     out.put_slice(b"{\"type\":\"");
     out.put_slice(event.as_str().as_bytes());

@@ -12,7 +12,7 @@ use crate::{
     apiserver::{
         authenticate,
         authorize::Attributes,
-        codec::{Circumstances, Codec, negotiate, table::Include},
+        codec::{Circumstances, Codec, negotiate, protobuf, table::Include},
         request::{
             ResourcePath, body,
             options::{self, Query},
@@ -241,7 +241,14 @@ async fn long(
             let served = target
                 .kind()
                 .is_some_and(|kind| kind.subresources.contains(&name));
-            stream::serve(served).await
+            let connect = stream::Connect {
+                front,
+                peer,
+                user,
+                path: resource,
+                is_served: served,
+            };
+            stream::serve(connect, request).await
         }
         _ => resource_request(front, peer, &user, request, &target, resource).await,
     }
@@ -281,7 +288,7 @@ async fn resource_request(
             Circumstances {
                 user_agent,
                 pretty: query.flag("pretty"),
-                allows_protobuf: false,
+                allows_protobuf: protobuf::is_offered(kind),
             },
         )?,
         kind,
@@ -293,7 +300,7 @@ async fn resource_request(
         _ => None,
     };
     let bytes = body::read(incoming).await?;
-    let body = body::decode(verb, patch, content_type, bytes)?;
+    let body = body::decode(verb, patch, content_type, bytes, kind)?;
     let call = call(verb, patch, path, body, &query, user_agent)?;
     let reply = front.call(user, call).await?;
     codec.answer(reply, peer.stop.clone())

@@ -88,6 +88,7 @@ impl Front {
 pub(super) struct Peer {
     /// From a verified client certificate.
     pub user: Option<User>,
+    pub tasks: Tasks,
     pub stop: Stop,
 }
 
@@ -150,6 +151,7 @@ impl Server {
         let peer = Arc::new(Peer {
             user: certificates.first().and_then(certificate_user),
             stop: stop.clone(),
+            tasks,
         });
         let front = self.0;
         let service = service_fn(move |request: hyper::Request<Incoming>| {

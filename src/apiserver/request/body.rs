@@ -1,9 +1,13 @@
 //! Bodies: what type they are, how large they may be, what documents they hold.
 
-use crate::api::{
-    ApiError,
-    call::{Body, Document, PatchKind, Verb},
-    decode,
+use crate::{
+    api::{
+        ApiError,
+        call::{Body, Document, PatchKind, Verb},
+        decode,
+    },
+    apiserver::codec::protobuf,
+    kinds::Kind,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -63,25 +67,28 @@ pub fn decode(
     patch: Option<PatchKind>,
     content_type: Option<&str>,
     bytes: Bytes,
+    kind: &Kind,
 ) -> Result<Body, ApiError> {
     match (verb, patch) {
         (Verb::Patch, Some(kind)) => Ok(Body::Patch(kind, bytes)),
-        (Verb::Create | Verb::Update, _) => document(content_type, &bytes).map(Body::Document),
+        (Verb::Create | Verb::Update, _) => {
+            document(content_type, &bytes, kind).map(Body::Document)
+        }
         (Verb::Delete | Verb::DeleteCollection, _) if !bytes.is_empty() => {
-            document(content_type, &bytes).map(Body::Document)
+            document(content_type, &bytes, kind).map(Body::Document)
         }
         _ => Ok(Body::None),
     }
 }
 
 /// No content type means JSON, as some clients rely on.
-fn document(content_type: Option<&str>, bytes: &[u8]) -> Result<Document, ApiError> {
+fn document(content_type: Option<&str>, bytes: &[u8], kind: &Kind) -> Result<Document, ApiError> {
     let refused =
         |why: String| ApiError::bad_request(format!("the object provided is unrecognized: {why}"));
     match media_type(content_type.unwrap_or_default()).as_str() {
         "" | "application/json" | "text/json" => decode::json(bytes).map_err(refused),
         "application/yaml" => decode::yaml(bytes).map_err(refused),
-        "application/vnd.kubernetes.protobuf" => super::super::codec::protobuf::decode(bytes),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(bytes, kind),
         _ => Err(unsupported(FORMATS)),
     }
 }
@@ -118,14 +125,15 @@ mod tests {
         assert_eq!(kind("application/json"), None);
         let strategic = Some("application/strategic-merge-patch+json");
         assert_eq!(patch_kind(strategic, true).unwrap_err().code, 415);
+        let kind = crate::kinds::find("", "v1", "configmaps").unwrap();
         let text = || Bytes::from_static(br#"{"a":1}"#);
         for media in [None, Some("application/json"), Some("application/yaml")] {
-            let body = decode(Verb::Create, None, media, text()).unwrap();
+            let body = decode(Verb::Create, None, media, text(), kind).unwrap();
             assert!(matches!(body, Body::Document(document) if document.value["a"] == 1));
         }
-        let refusal = decode(Verb::Create, None, Some("text/html"), text()).unwrap_err();
+        let refusal = decode(Verb::Create, None, Some("text/html"), text(), kind).unwrap_err();
         assert_eq!(refusal.code, 415);
-        let nothing = decode(Verb::Delete, None, None, Bytes::new()).unwrap();
+        let nothing = decode(Verb::Delete, None, None, Bytes::new(), kind).unwrap();
         assert!(matches!(nothing, Body::None));
     }
 
