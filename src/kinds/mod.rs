@@ -5,6 +5,7 @@
 
 mod behavior;
 mod defaults;
+pub mod columns;
 mod kind;
 
 pub mod validate;

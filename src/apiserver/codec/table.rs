@@ -2,7 +2,7 @@
 
 use crate::{
     api::ApiError,
-    kinds::{Column, ColumnType, Kind},
+    kinds::{Column, ColumnType, Kind, columns},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -37,35 +37,10 @@ pub struct Table {
     pub include: Include,
 }
 
-/// What upstream shows of kinds that have no columns of their own.
-const DEFAULT_COLUMNS: &[Column] = &[
-    Column {
-        title: "Name",
-        column_type: ColumnType::String,
-        format: "name",
-        wide: false,
-        cell: |object, _| object["metadata"]["name"].clone(),
-    },
-    Column {
-        title: "Created At",
-        column_type: ColumnType::Date,
-        format: "",
-        wide: false,
-        cell: |object, _| object["metadata"]["creationTimestamp"].clone(),
-    },
-];
-
 impl Table {
-    fn columns(&self) -> &'static [Column] {
-        match self.kind.columns {
-            [] => DEFAULT_COLUMNS,
-            columns => columns,
-        }
-    }
-
     /// Everything up to the rows.
     pub fn header(&self, meta: &Value, with_columns: bool) -> Value {
-        let columns = self.columns().iter().map(definition);
+        let columns = columns::of(self.kind).iter().map(definition);
         json!({
             "kind": "Table", "apiVersion": self.api_version, "metadata": meta,
             "columnDefinitions": if with_columns { columns.collect() } else { Value::Null },
@@ -73,8 +48,7 @@ impl Table {
     }
 
     pub fn row(&self, object: Value, now: Timestamp) -> Value {
-        let cells: Vec<Value> = self
-            .columns()
+        let cells: Vec<Value> = columns::of(self.kind)
             .iter()
             .map(|column| (column.cell)(&object, now))
             .collect();

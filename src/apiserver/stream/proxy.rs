@@ -188,12 +188,13 @@ async fn behind_service(
 fn service_port(service: &Value, wanted: &str) -> Option<String> {
     let ports = service["spec"]["ports"].as_array()?;
     let name = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
+    let number: Option<u64> = wanted.parse().ok();
     match (wanted, ports.as_slice()) {
         ("", [only]) => Some(name(only)),
         ("", _) => None,
         _ => ports
             .iter()
-            .find(|port| name(port) == wanted || port["port"].to_string() == wanted)
+            .find(|port| name(port) == wanted || port["port"].as_u64() == number)
             .map(name),
     }
 }

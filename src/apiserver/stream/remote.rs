@@ -228,7 +228,7 @@ async fn over_socket(socket: Socket, protocol: &'static str, session: Session) {
         loop {
             match outputs.next().await {
                 Output::Bytes(channel, bytes) => {
-                    sink.send(message(is_text, channel, &bytes)).await?
+                    sink.send(message(is_text, channel, &bytes)).await?;
                 }
                 Output::End(end) => {
                     if let Some(told) = told(&end, protocol) {

@@ -202,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn streams_carry_both_ways() {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
-        let (sender, mut streams) = mpsc::channel(4);
+        let (sender, mut streams) = mpsc::channel::<Stream>(4);
         let mut compressor = headers::Writer::new();
         let work = async {
             let block = compressor.write(&[("streamtype", "data"), ("port", "80")]);
