@@ -4,8 +4,8 @@
 //! time from their definitions.
 
 mod behavior;
-mod defaults;
 pub mod columns;
+mod defaults;
 mod kind;
 
 pub mod validate;
