@@ -26,7 +26,8 @@
 //!   revisions with 410, as an upstream API server's watch cache does, and every value is written once. Heartbeats
 //!   are lazy writes ([`store::Durability`]): an idle cluster leaves the disk alone.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
-//! - **A container's root file system is never mounted on the host.** Its shim mounts the overlay in a mount namespace
+//! - **A container's root file system is not mounted on the host** (but for the moment in which one with a
+//!   bidirectional mount is made). Its shim mounts the overlay in a mount namespace
 //!   that lives only while the container is made; it ends with the container, however everything else dies.
 //! - **libcontainer makes containers, not further processes.** Its exec loses the seccomp profile and is slow for
 //!   probes, so the shim enters the container itself.

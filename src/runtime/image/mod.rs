@@ -6,6 +6,7 @@
 
 mod archive;
 mod builtin;
+mod export;
 mod index;
 mod layer;
 mod manifest;
@@ -25,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 
 /// How registries are reached.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +60,8 @@ struct Inner {
     layers: Layers,
     options: Options,
     index: Mutex<Index>,
+    /// Held shared while layers arrive that no image in the index has yet, alone while unused ones are removed.
+    arriving: RwLock<()>,
 }
 
 impl Images {
@@ -82,6 +85,7 @@ impl Images {
             layers,
             options,
             index: Mutex::new(index),
+            arriving: RwLock::default(),
         })))
     }
 
@@ -130,12 +134,40 @@ impl Images {
 
     /// Every image of an archive (`docker save`, OCI layout, each also gzipped) or of an OCI layout directory.
     pub fn import(&self, path: &Path) -> Result<Vec<ImageInfo>> {
+        // Not waited for: this may not block on a task.
+        let _arriving = self.0.arriving.try_read();
         let images = archive::import(path, &self.0.layers)
             .with_context(|| format!("load {}", path.display()))?;
         images
             .into_iter()
             .map(|(id, image)| self.add(&id, image))
             .collect()
+    }
+
+    /// Writes images as one `docker save` archive. Ids change: layers are packed anew.
+    pub fn export(&self, texts: &[&str], out: impl std::io::Write) -> Result<()> {
+        let mut sources = Vec::new();
+        for text in texts {
+            let id = self
+                .id(text)?
+                .with_context(|| format!("image \"{text}\" is not here"))?;
+            let config = self.config(&id)?;
+            let index = self.index();
+            let image = index
+                .images
+                .get(&id)
+                .with_context(|| format!("image {id}"))?;
+            sources.push(export::Source {
+                tags: image.tags.clone(),
+                configuration: image.configuration.clone(),
+                layers: config
+                    .layers
+                    .iter()
+                    .map(|name| config.layers_dir.join(name))
+                    .collect(),
+            });
+        }
+        export::write(&sources, &self.0.layers, out)
     }
 
     /// Pulls from the registry of the reference, or a mirror of it.
@@ -152,6 +184,7 @@ impl Images {
         {
             return Ok(image);
         }
+        let _arriving = self.0.arriving.read().await;
         let pulled = registry::pull(
             &reference,
             &request.credentials,
@@ -267,6 +300,10 @@ impl Images {
     }
 
     fn sweep(&self, index: &Index) -> Result<()> {
+        let Ok(_alone) = self.0.arriving.try_write() else {
+            // The next removal takes along what this one leaves.
+            return Ok(());
+        };
         let used: BTreeSet<String> = index
             .images
             .values()
@@ -317,6 +354,56 @@ mod tests {
         assert_eq!(again.list(), std::slice::from_ref(&info));
         again.remove("kubik/hello").unwrap();
         assert_eq!(fs::read_dir(&config.layers_dir).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_exported_image_can_be_imported() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let images = Images::open(&folder.path().join("a"), Options::default()).unwrap();
+        let first = images.find("kubik/hello").unwrap().unwrap();
+        // What a layer can hold besides plain files.
+        let config = images.config(&first.id).unwrap();
+        let layer = config.layers_dir.join(&config.layers[0]);
+        fs::create_dir(layer.join("d")).unwrap();
+        fs::write(layer.join("d/file"), "text").unwrap();
+        fs::hard_link(layer.join("d/file"), layer.join("d/link")).unwrap();
+        std::os::unix::fs::symlink("file", layer.join("d/symlink")).unwrap();
+        xattr::set(layer.join("d"), "trusted.overlay.opaque", b"y").unwrap();
+        let whiteout = nix::sys::stat::SFlag::S_IFCHR;
+        nix::sys::stat::mknod(
+            &layer.join("d/gone"),
+            whiteout,
+            nix::sys::stat::Mode::empty(),
+            0,
+        )
+        .unwrap();
+        let archive = folder.path().join("x.tar");
+        images
+            .export(&["kubik/hello"], fs::File::create(&archive).unwrap())
+            .unwrap();
+        let others = Images::open(&folder.path().join("b"), Options::default()).unwrap();
+        let imported = others.import(&archive).unwrap();
+        assert_eq!(imported[0].tags, first.tags);
+        let config = others.config(&imported[0].id).unwrap();
+        assert_eq!(config.entrypoint, ["/kubik-hello"]);
+        let layer = config.layers_dir.join(&config.layers[0]);
+        assert_eq!(fs::read_to_string(layer.join("d/link")).unwrap(), "text");
+        assert_eq!(
+            fs::read_link(layer.join("d/symlink")).unwrap(),
+            Path::new("file")
+        );
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(fs::metadata(layer.join("d/file")).unwrap().nlink(), 2);
+        assert_eq!(fs::metadata(layer.join("d/gone")).unwrap().rdev(), 0);
+        assert!(
+            xattr::get(layer.join("d"), "trusted.overlay.opaque")
+                .unwrap()
+                .is_some()
+        );
+        assert!(layer.join("kubik-hello").exists());
     }
 
     #[test]
