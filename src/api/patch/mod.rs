@@ -4,6 +4,7 @@
 //! others take time and memory in proportion to document and patch. What the result means (defaults, types, admission)
 //! is judged by the caller.
 
+pub mod apply;
 mod json;
 mod merge;
 mod order;
