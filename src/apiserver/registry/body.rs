@@ -124,7 +124,7 @@ impl Request<'_> {
 }
 
 /// Fills in or checks `apiVersion` and `kind`, and makes sure that there is metadata.
-fn identify(value: &mut Value, expected: Expected) -> Result<(), ApiError> {
+pub(super) fn identify(value: &mut Value, expected: Expected) -> Result<(), ApiError> {
     let Expected {
         group,
         version,

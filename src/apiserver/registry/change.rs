@@ -7,7 +7,7 @@ use super::{
     list::presented,
     metadata,
     metadata::{strings, text},
-    services,
+    ownership, services,
     write::Refusal,
 };
 use crate::{
@@ -122,8 +122,8 @@ async fn make(request: &mut Request<'_>, wish: Wish) -> Result<Reply, ApiError> 
             value["metadata"]["resourceVersion"] = Value::Null;
             value
         }
-        Wish::Patch(PatchKind::Apply, _) => {
-            return Err(ApiError::not_implemented("server-side apply"));
+        Wish::Patch(PatchKind::Apply, bytes) if request.subresource.is_none() => {
+            ownership::applied(request, None, &bytes)?
         }
         _ => return Err(request.not_found()),
     };
@@ -203,8 +203,14 @@ fn wanted(
 ) -> Result<Value, ApiError> {
     let kind = request.kind;
     let view = request.view();
+    let mut owners = None;
     let candidate = match wish {
         Wish::Replace(value) => value.clone(),
+        Wish::Patch(PatchKind::Apply, bytes) => {
+            let applied = ownership::applied(request, Some(old), bytes)?;
+            owners = Some(applied["metadata"]["managedFields"].clone());
+            applied
+        }
         Wish::Patch(patch, bytes) => {
             let shown = match view {
                 Some(view) => view.project(kind, old)?,
@@ -215,7 +221,11 @@ fn wanted(
     };
     check_identity(request, entry, &candidate, old)?;
     let mut new = match view {
-        Some(view) => view.inject(kind, old, &candidate)?,
+        // An apply to a scale has been made one to the object.
+        Some(view) if owners.is_none() || view.document.is_none() => {
+            view.inject(kind, old, &candidate)?
+        }
+        Some(_) => candidate,
         None => keep_status(kind, old, candidate),
     };
     keep_own_metadata(&mut new, old);
@@ -239,6 +249,7 @@ fn wanted(
     if kind.has_generation {
         bump_generation(kind, &mut new, old);
     }
+    ownership::track(request, Some(old), &mut new, owners);
     let mut found = Vec::new();
     if let Some(validate) = kind.hooks.validate {
         found.extend(validate(&new));
@@ -290,7 +301,7 @@ fn patched(
                 patch::strategic(&mut shown, &value, expected.definition)?;
             }
         }
-        PatchKind::Apply => return Err(ApiError::not_implemented("server-side apply")),
+        PatchKind::Apply => return Err(ApiError::internal("an apply has a way of its own")),
     }
     request.accept_patched(shown, strict, expected)
 }

@@ -1,12 +1,12 @@
 //! `create`.
 
 use super::{
-    Request, body::Expected, identity, metadata, metadata::text, services, write::Refusal,
+    Request, body::Expected, identity, metadata, metadata::text, ownership, services, write::Refusal,
 };
 use crate::{
     api::{
         ApiError,
-        call::{Document, Outcome, Reply},
+        call::{Document, Outcome, Reply, Verb},
         schema, time,
     },
     apiserver::admission::{self, Attempt, Operation},
@@ -137,6 +137,10 @@ fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<String>, Ap
     own_request(request, object);
     if kind.storage == "services" {
         services::prepare(object, None);
+    }
+    // A PATCH that creates is an apply, which has written its owners.
+    if request.verb != Verb::Patch {
+        ownership::track(request, None, object, None);
     }
     let mut found = kind
         .hooks

@@ -17,6 +17,7 @@ pub mod identity;
 mod list;
 pub mod metadata;
 mod options;
+mod ownership;
 pub mod place;
 mod review;
 mod selection;

@@ -23,6 +23,12 @@ impl Fields {
         self.children.entry(name).or_default()
     }
 
+    /// Makes every place in the set a member.
+    pub fn own_all(&mut self) {
+        self.owned = true;
+        self.children.values_mut().for_each(Fields::own_all);
+    }
+
     /// Ignores what it does not understand.
     pub fn parse(value: &Value) -> Fields {
         let mut fields = Fields::default();

@@ -80,6 +80,18 @@ impl<'a> Nature<'a> {
         !matches!(self, Nature::Struct(_))
     }
 
+    /// Upstream's types have this field even when nothing set it: it never comes into being.
+    fn always_has(self, name: &str) -> bool {
+        let Nature::Struct(schema) = self else {
+            return false;
+        };
+        let is_plain = |field: &crate::api::schema::Field| {
+            let is_struct = field.default.as_ref().is_some_and(Value::is_object);
+            is_struct || (field.is_required && !field.omits_zero)
+        };
+        schema.field(name).is_some_and(is_plain)
+    }
+
     pub fn is_object(self) -> bool {
         matches!(self, Nature::Struct(_) | Nature::Map(_) | Nature::Deduced)
     }
@@ -137,7 +149,7 @@ pub fn fields_of(value: &Value, nature: Nature<'_>, fields: &mut Fields) {
     }
 }
 
-/// What `new` adds to `old` or has different.
+/// What `new` adds to `old` or has different. What comes into being is owned with all its containers.
 pub fn changed(old: &Value, new: &Value, nature: Nature<'_>, fields: &mut Fields) {
     match (nature, old, new) {
         (nature, Value::Object(old), Value::Object(new)) if nature.is_object() => {
@@ -146,11 +158,15 @@ pub fn changed(old: &Value, new: &Value, nature: Nature<'_>, fields: &mut Fields
                 let child = fields.child(format!("f:{name}"));
                 match old.get(name) {
                     Some(before) => changed(before, value, below, child),
+                    None if nature.always_has(name) && below.is_object() => {
+                        changed(&Value::Object(Map::new()), value, below, child);
+                    }
+                    None if nature.always_has(name) && below.is_list() => {
+                        changed(&Value::Array(Vec::new()), value, below, child);
+                    }
                     None => {
                         fields_of(value, below, child);
-                        let is_bare =
-                            value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                        child.owned |= is_bare || nature.owns_keys();
+                        child.own_all();
                     }
                 }
             }
@@ -167,7 +183,7 @@ pub fn changed(old: &Value, new: &Value, nature: Nature<'_>, fields: &mut Fields
                     Some(before) => changed(before, item, nature.item(), child),
                     None => {
                         fields_of(item, nature.item(), child);
-                        child.owned = true;
+                        child.own_all();
                     }
                 }
             }
