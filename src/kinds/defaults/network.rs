@@ -26,6 +26,11 @@ pub fn service(object: &mut Value) {
         let number = port["port"].clone();
         put(port, "targetPort", number);
     }
+    // The single address and the first of the list are the same thing.
+    let address = text(spec, "clusterIP").to_owned();
+    if !address.is_empty() {
+        put(spec, "clusterIPs", json!([address]));
+    }
     let kind = text(spec, "type").to_owned();
     let has_addresses = spec["externalIPs"]
         .as_array()
