@@ -13,7 +13,9 @@ mod share;
 mod collector;
 mod deployment;
 mod endpoint;
+mod job;
 mod namespace;
+mod node;
 mod replicaset;
 mod service_account;
 
@@ -84,6 +86,10 @@ pub const ALL: &[(&str, Start)] = &[
     ("endpointslice", endpoint::start_slices),
     ("endpoint", endpoint::start_endpoints),
     ("endpointslicemirroring", endpoint::start_mirroring),
+    ("job", job::start),
+    ("node-lifecycle", node::start_lifecycle),
+    ("taint-eviction", node::start_eviction),
+    ("pod-garbage-collector", node::start_pod_collection),
 ];
 
 /// Starts every controller; they run until the tasks of the context are shut down.

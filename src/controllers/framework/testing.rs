@@ -286,8 +286,14 @@ impl<C: Controller> Stage<C> {
                     let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
                     new["metadata"]["generation"] = (generation + 1).into();
                 }
+                let runs = write.resource.resource == "pods"
+                    && new["spec"]["nodeName"].is_string()
+                    && !matches!(
+                        new["status"]["phase"].as_str(),
+                        Some("Succeeded" | "Failed")
+                    );
                 let finalizers = new["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
-                if !new["metadata"]["deletionTimestamp"].is_null() && finalizers == 0 {
+                if !new["metadata"]["deletionTimestamp"].is_null() && finalizers == 0 && !runs {
                     self.objects.items.remove(&at);
                 } else {
                     self.objects.put(&write.resource, &write.key, new);
