@@ -14,6 +14,11 @@ pub fn of_template(template: &PodTemplateSpec, collisions: Option<i32>) -> Strin
     safe(fnv32a(&[&canonical(template), &salt(collisions)]))
 }
 
+/// The hash of a revision's data.
+pub fn of_data(data: &str, collisions: Option<i32>) -> String {
+    safe(fnv32a(&[data.as_bytes(), &salt(collisions)]))
+}
+
 fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
     // Through `Value`, whose keys are sorted.
     let value = serde_json::to_value(value).expect("our own types have string keys only");

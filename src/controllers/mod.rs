@@ -8,16 +8,23 @@ pub mod framework;
 mod hash;
 pub mod inventory;
 mod pods;
+mod revision;
 mod share;
 
 mod collector;
+mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoint;
 mod job;
 mod namespace;
 mod node;
 mod replicaset;
+mod role;
 mod service_account;
+mod statefulset;
+mod ttl;
+mod volume;
 
 use crate::{
     api::call::User,
@@ -90,6 +97,22 @@ pub const ALL: &[(&str, Start)] = &[
     ("node-lifecycle", node::start_lifecycle),
     ("taint-eviction", node::start_eviction),
     ("pod-garbage-collector", node::start_pod_collection),
+    ("persistentvolumeclaim-binder", volume::start_claims),
+    ("persistentvolume-binder", volume::start_volumes),
+    (
+        "persistentvolumeclaim-protection",
+        volume::start_claim_protection,
+    ),
+    (
+        "persistentvolume-protection",
+        volume::start_volume_protection,
+    ),
+    ("ephemeral-volume", volume::start_ephemeral),
+    ("daemonset", daemonset::start),
+    ("statefulset", statefulset::start),
+    ("disruption", disruption::start),
+    ("ttl-after-finished", ttl::start),
+    ("clusterrole-aggregation", role::start),
 ];
 
 /// Starts every controller; they run until the tasks of the context are shut down.

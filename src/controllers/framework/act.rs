@@ -1,7 +1,8 @@
 //! Carries out a decision: writes in order, creations in growing batches, and the wait until caches have seen them.
 
 use super::{
-    action::{Action, Failure, Notice, Write},
+    action::{Action, Disk, Failure, Notice, Write},
+    disk,
     watches::Caches,
 };
 use crate::{
@@ -48,6 +49,11 @@ impl Actor {
         for group in groups(actions) {
             match group {
                 Group::Tell(notice) => self.tell(&notice),
+                Group::Disk(disk) if trouble.is_none() => {
+                    wrote = true;
+                    trouble = disk::carry_out(disk).await.err().map(Acted::Refused);
+                }
+                Group::Disk(_) => {}
                 Group::Writes(writes) => {
                     if trouble.is_some() && !writes[0].is_status() {
                         continue;
@@ -230,6 +236,7 @@ async fn wait(waits: &[Wait], caches: &Caches) {
 
 enum Group {
     Tell(Box<Notice>),
+    Disk(Disk),
     /// One write, or several creations or deletions of one kind.
     Writes(Vec<Write>),
 }
@@ -239,6 +246,7 @@ fn groups(actions: Vec<Action>) -> Vec<Group> {
     for action in actions {
         match (action, groups.last_mut()) {
             (Action::Tell(notice), _) => groups.push(Group::Tell(notice)),
+            (Action::Disk(disk), _) => groups.push(Group::Disk(disk)),
             (Action::Write(write), Some(Group::Writes(writes)))
                 if go_together(&writes[0], &write) =>
             {

@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::Value;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// The outcome of one pass. An empty decision means that the object is settled.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,24 @@ impl Decision {
 pub enum Action {
     Write(Box<Write>),
     Tell(Box<Notice>),
+    Disk(Disk),
+}
+
+/// The one thing controllers do besides the API: directories of the built-in storage class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// With room for everybody: who may write there is decided by who may claim the volume.
+    Make(PathBuf),
+    /// With everything in it; links are not followed.
+    Remove(PathBuf),
+    /// Only what is in it.
+    Empty(PathBuf),
+}
+
+impl From<Disk> for Action {
+    fn from(disk: Disk) -> Action {
+        Action::Disk(disk)
+    }
 }
 
 impl From<Write> for Action {

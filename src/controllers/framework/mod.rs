@@ -5,6 +5,7 @@
 
 mod act;
 mod action;
+mod disk;
 mod driver;
 mod ownership;
 mod selection;
@@ -15,7 +16,7 @@ mod world;
 pub mod testing;
 
 pub use act::{Acted, Actor};
-pub use action::{Action, Decision, Failure, Notice, Write};
+pub use action::{Action, Decision, Disk, Failure, Notice, Write};
 pub use driver::{Controller, start};
 pub use ownership::{Claims, claim, controller_of, controller_ref, is_controlled_by};
 pub use selection::{everything, matches, selector_of};

@@ -1,7 +1,7 @@
 //! A stage for one controller: a little API in memory that applies its decisions until it has nothing left to do.
 
 use super::{
-    action::{Action, Decision, Failure, Write},
+    action::{Action, Decision, Disk, Failure, Write},
     driver::Controller,
     watches::Watches,
     world::World,
@@ -54,6 +54,8 @@ pub struct Stage<C> {
     pub objects: Objects,
     /// `Normal Reason message`, oldest first.
     pub events: Vec<String>,
+    /// What was done on the disk.
+    pub disk: Vec<String>,
     /// The last decision's wish to be asked again, of the key that wants it first.
     pub again_after: Option<Duration>,
     /// Creations of this kind are refused with this text.
@@ -72,6 +74,7 @@ impl<C: Controller> Stage<C> {
             now: "2026-11-21T05:00:00Z".parse().unwrap(),
             objects: Objects::default(),
             events: Vec::new(),
+            disk: Vec::new(),
             again_after: None,
             refuse: None,
             failures: BTreeMap::new(),
@@ -174,6 +177,11 @@ impl<C: Controller> Stage<C> {
                     Action::Tell(notice) => {
                         self.tell(notice.kind.as_str(), &notice.reason, &notice.message);
                     }
+                    Action::Disk(disk) => self.disk.push(match disk {
+                        Disk::Make(path) => format!("make {}", path.display()),
+                        Disk::Remove(path) => format!("remove {}", path.display()),
+                        Disk::Empty(path) => format!("empty {}", path.display()),
+                    }),
                     Action::Write(write) => {
                         if self.failures.contains_key(key) && !write.is_status() {
                             continue;

@@ -102,7 +102,7 @@ fn patience(pod: &Pod, evicting: &[&Taint]) -> Patience {
     for taint in evicting {
         let matching: Vec<&Toleration> = tolerations
             .iter()
-            .filter(|one| tolerates(one, taint))
+            .filter(|one| pods::tolerates(one, taint))
             .collect();
         if matching.is_empty() {
             return Patience::None;
@@ -112,20 +112,4 @@ fn patience(pod: &Pod, evicting: &[&Taint]) -> Patience {
         }
     }
     shortest.map_or(Patience::Forever, Patience::Seconds)
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let effect = text(&toleration.effect);
-    let key = text(&toleration.key);
-    let fits_effect = effect.is_empty() || effect == taint.effect;
-    let fits_key = key.is_empty() || key == taint.key;
-    let fits_value = match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        Some("Equal" | "") | None => {
-            !key.is_empty() && text(&toleration.value) == text(&taint.value)
-        }
-        Some(_) => false,
-    };
-    fits_effect && fits_key && fits_value
 }

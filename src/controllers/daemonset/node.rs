@@ -1,0 +1,166 @@
+//! Whether a daemon belongs on a node, and which node a daemon is meant for.
+
+use crate::{api::object::Object, controllers::pods};
+use k8s_openapi::api::core::v1::{
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    PodSpec, PodTemplateSpec, Taint, Toleration,
+};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Run,
+    /// Nothing new, but what runs may stay.
+    Keep,
+    Leave,
+}
+
+/// Taints that every daemon lives with; the last with the host's network only.
+const TOLERATED: &[(&str, &str)] = &[
+    ("node.kubernetes.io/not-ready", "NoExecute"),
+    ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+    ("node.kubernetes.io/network-unavailable", "NoSchedule"),
+];
+
+pub fn tolerations(host_network: bool) -> Vec<Toleration> {
+    let count = if host_network {
+        TOLERATED.len()
+    } else {
+        TOLERATED.len() - 1
+    };
+    let make = |(key, effect): &(&str, &str)| Toleration {
+        key: Some((*key).to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some((*effect).to_owned()),
+        ..Toleration::default()
+    };
+    TOLERATED[..count].iter().map(make).collect()
+}
+
+pub fn verdict(node: &Node, template: &PodTemplateSpec) -> Verdict {
+    let empty = PodSpec::default();
+    let spec = template.spec.as_ref().unwrap_or(&empty);
+    let name = node.key().name;
+    let is_named = spec
+        .node_name
+        .as_deref()
+        .is_none_or(|wanted| wanted.is_empty() || wanted == name);
+    if !is_named || !is_selected(node, spec) {
+        return Verdict::Leave;
+    }
+    let mut tolerated = spec.tolerations.clone().unwrap_or_default();
+    tolerated.extend(tolerations(spec.host_network == Some(true)));
+    let taints = node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten());
+    let mut verdict = Verdict::Run;
+    for taint in taints.filter(|taint| !tolerated.iter().any(|one| pods::tolerates(one, taint))) {
+        match taint.effect.as_str() {
+            "NoExecute" => return Verdict::Leave,
+            "NoSchedule" => verdict = Verdict::Keep,
+            _ => {}
+        }
+    }
+    verdict
+}
+
+/// Nothing that decides about daemons has changed.
+pub fn is_alike(old: &Node, new: &Node) -> bool {
+    let taints = |node: &Node| -> Vec<Taint> {
+        node.spec
+            .iter()
+            .flat_map(|spec| spec.taints.clone().unwrap_or_default())
+            .collect()
+    };
+    old.metadata.labels == new.metadata.labels && taints(old) == taints(new)
+}
+
+fn is_selected(node: &Node, spec: &PodSpec) -> bool {
+    let empty = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
+    let mut selector = spec.node_selector.iter().flatten();
+    let required = required(spec.affinity.as_ref());
+    selector.all(|(key, value)| labels.get(key) == Some(value))
+        && required.is_none_or(|required| {
+            let mut terms = required.node_selector_terms.iter();
+            terms.any(|term| fits(term, node, labels))
+        })
+}
+
+fn required(affinity: Option<&Affinity>) -> Option<&NodeSelector> {
+    let node = affinity?.node_affinity.as_ref()?;
+    node.required_during_scheduling_ignored_during_execution
+        .as_ref()
+}
+
+fn fits(term: &NodeSelectorTerm, node: &Node, labels: &BTreeMap<String, String>) -> bool {
+    let name = node.key().name;
+    let mut by_label = term.match_expressions.iter().flatten();
+    let mut by_field = term.match_fields.iter().flatten();
+    let is_empty = term.match_expressions.is_none() && term.match_fields.is_none();
+    !is_empty
+        && by_label.all(|rule| holds(rule, labels.get(&rule.key)))
+        && by_field.all(|rule| rule.key == "metadata.name" && holds(rule, Some(&name)))
+}
+
+fn holds(rule: &NodeSelectorRequirement, value: Option<&String>) -> bool {
+    let values = rule.values.as_deref().unwrap_or_default();
+    let is_listed = value.is_some_and(|value| values.contains(value));
+    let compare = |holds: fn(i64, i64) -> bool| {
+        let number = value.and_then(|value| value.parse().ok());
+        let limit = values.first().and_then(|value| value.parse().ok());
+        number
+            .zip(limit)
+            .is_some_and(|(number, limit)| holds(number, limit))
+    };
+    match rule.operator.as_str() {
+        "In" => is_listed,
+        "NotIn" => !is_listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => compare(|number, limit| number > limit),
+        "Lt" => compare(|number, limit| number < limit),
+        _ => false,
+    }
+}
+
+/// Pins a pod to a node; the default scheduler does the binding.
+pub fn pin(affinity: &mut Option<Affinity>, node: &str) {
+    let term = NodeSelectorTerm {
+        match_expressions: None,
+        match_fields: Some(vec![NodeSelectorRequirement {
+            key: "metadata.name".to_owned(),
+            operator: "In".to_owned(),
+            values: Some(vec![node.to_owned()]),
+        }]),
+    };
+    let affinity = affinity.get_or_insert_default();
+    let node_affinity: &mut NodeAffinity = affinity.node_affinity.get_or_insert_default();
+    node_affinity.required_during_scheduling_ignored_during_execution = Some(NodeSelector {
+        node_selector_terms: vec![term],
+    });
+}
+
+/// The node a daemon runs on or is pinned to; empty when neither.
+pub fn target(pod: &Pod) -> String {
+    let Some(spec) = &pod.spec else {
+        return String::new();
+    };
+    if let Some(name) = spec.node_name.as_ref().filter(|name| !name.is_empty()) {
+        return name.clone();
+    }
+    let terms =
+        required(spec.affinity.as_ref()).map(|required| required.node_selector_terms.as_slice());
+    let mut rules = terms
+        .unwrap_or_default()
+        .iter()
+        .flat_map(|term| term.match_fields.iter().flatten());
+    let pinned = rules.find(|rule| rule.key == "metadata.name");
+    let name = pinned.and_then(|rule| rule.values.as_ref()?.first().cloned());
+    name.unwrap_or_default()
+}

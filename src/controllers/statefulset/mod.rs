@@ -1,0 +1,210 @@
+//! StatefulSets: pods with a number, a name and storage of their own, made and removed in order.
+
+mod plan;
+mod pod;
+mod status;
+
+use super::{
+    ControllerContext,
+    framework::{
+        self, Caches, Controller, Decision, Watches, World, Write, claim, controller_of, matches,
+    },
+    revision::{self, Current},
+};
+use crate::api::{name::Key, object::Object};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec},
+    core::v1::{PersistentVolumeClaim, Pod},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+pub fn start(ctx: &ControllerContext) {
+    framework::start(
+        ctx,
+        "statefulset-controller",
+        "statefulset-controller",
+        Sets,
+    );
+}
+
+struct Sets;
+
+impl Controller for Sets {
+    type Primary = StatefulSet;
+
+    fn watches(watches: &mut Watches) {
+        watches
+            .read::<PersistentVolumeClaim>()
+            .owned::<Pod, StatefulSet>()
+            .owned::<ControllerRevision, StatefulSet>()
+            .on::<Pod>(would_adopt);
+    }
+
+    fn reconcile(&self, set: &StatefulSet, world: &World) -> Decision {
+        let mut decision = Decision::default();
+        let Some(spec) = set.spec.as_ref().filter(|_| !set.is_deleting()) else {
+            return decision;
+        };
+        let key = set.key();
+        let all = world.all::<Pod>();
+        let claims = claim(
+            set,
+            all.controlled_by(&key.namespace, set.uid()).cloned(),
+            all.uncontrolled(&key.namespace).cloned(),
+            |one: &Pod| {
+                matches(&spec.selector, one.metadata.labels.as_ref())
+                    && pod::ordinal(set, one).is_some()
+            },
+        );
+        if !claims.patches.is_empty() {
+            claims
+                .patches
+                .into_iter()
+                .for_each(|patch| decision.push(patch));
+            return decision;
+        }
+        let history = world.all::<ControllerRevision>();
+        let known: Vec<_> = history
+            .controlled_by(&key.namespace, set.uid())
+            .cloned()
+            .collect();
+        let collisions = set
+            .status
+            .as_ref()
+            .and_then(|status| status.collision_count);
+        let is_taken = |name: &str| history.contains_key(&Key::new(key.namespace.clone(), name));
+        let update = match revision::current(set, &spec.template, &known, collisions, is_taken) {
+            Current::Known(update) => update,
+            Current::Missing(write) => {
+                decision.push(*write);
+                return decision;
+            }
+            Current::Collision => {
+                let mut status = set.status.clone().unwrap_or_default();
+                status.collision_count = Some(collisions.unwrap_or_default() + 1);
+                let status = Some(status);
+                decision.push(Write::update_status(&StatefulSet {
+                    status,
+                    ..set.clone()
+                }));
+                return decision;
+            }
+        };
+        let view = View::new(set, spec, &claims.owned, &known, update);
+        plan::next(&view, world, &mut decision);
+        let writes = status::report(&view, world, &mut decision);
+        decision.actions.extend(writes);
+        let live = |one: &ControllerRevision| view.is_live(one);
+        let surplus = revision::surplus(&known, spec.revision_history_limit, live);
+        surplus.into_iter().for_each(|write| decision.push(write));
+        decision
+    }
+}
+
+/// A set with its pods by number.
+struct View<'a> {
+    set: &'a StatefulSet,
+    spec: &'a StatefulSetSpec,
+    pods: BTreeMap<i32, &'a Pod>,
+    current: Arc<ControllerRevision>,
+    update: Arc<ControllerRevision>,
+}
+
+impl<'a> View<'a> {
+    fn new(
+        set: &'a StatefulSet,
+        spec: &'a StatefulSetSpec,
+        owned: &'a [Arc<Pod>],
+        known: &[Arc<ControllerRevision>],
+        update: Arc<ControllerRevision>,
+    ) -> View<'a> {
+        let name = set
+            .status
+            .as_ref()
+            .and_then(|status| status.current_revision.as_ref());
+        let current = known
+            .iter()
+            .find(|one| one.metadata.name.as_ref() == name)
+            .cloned();
+        let pods = owned
+            .iter()
+            .filter_map(|one| Some((pod::ordinal(set, one)?, one.as_ref())));
+        View {
+            set,
+            spec,
+            pods: pods.collect(),
+            current: current.unwrap_or_else(|| Arc::clone(&update)),
+            update,
+        }
+    }
+
+    fn start(&self) -> i32 {
+        self.spec
+            .ordinals
+            .as_ref()
+            .and_then(|ordinals| ordinals.start)
+            .unwrap_or_default()
+    }
+
+    fn replicas(&self) -> i32 {
+        self.spec.replicas.unwrap_or(1)
+    }
+
+    fn wanted(&self) -> std::ops::Range<i32> {
+        self.start()..self.start().saturating_add(self.replicas())
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.spec.pod_management_policy.as_deref() != Some("Parallel")
+    }
+
+    fn is_rolling(&self) -> bool {
+        let strategy = self.spec.update_strategy.as_ref();
+        strategy.and_then(|strategy| strategy.type_.as_deref()) != Some("OnDelete")
+    }
+
+    fn partition(&self) -> i32 {
+        let rolling = self
+            .spec
+            .update_strategy
+            .as_ref()
+            .and_then(|one| one.rolling_update.as_ref());
+        rolling
+            .and_then(|rolling| rolling.partition)
+            .unwrap_or_default()
+    }
+
+    fn min_ready_seconds(&self) -> i32 {
+        self.spec.min_ready_seconds.unwrap_or_default()
+    }
+
+    /// The revision a pod of this number is made from.
+    fn revision_for(&self, ordinal: i32) -> &ControllerRevision {
+        let is_kept = self.is_rolling() && ordinal < self.start() + self.partition();
+        if is_kept { &self.current } else { &self.update }
+    }
+
+    fn is_live(&self, revision: &ControllerRevision) -> bool {
+        let name = revision.metadata.name.as_deref();
+        let mut used = self.pods.values().map(|one| pod::revision_name(one));
+        revision.uid() == self.update.uid()
+            || revision.uid() == self.current.uid()
+            || used.any(|used| used == name)
+    }
+}
+
+fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
+    if controller_of(&pod.metadata).is_some() {
+        return Vec::new();
+    }
+    let sets = caches.all::<StatefulSet>();
+    let namespace = pod.key().namespace;
+    let selecting = sets.in_namespace(&namespace).filter(|set| {
+        let spec = set.spec.as_ref();
+        spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
+    });
+    selecting.map(|set| set.key()).collect()
+}
+
+#[cfg(test)]
+mod tests;
