@@ -102,6 +102,8 @@ impl World {
                 cluster_domain: "cluster.local".to_owned(),
                 ephemeral: true,
                 nodes: vec![node],
+                insecure_registries: Default::default(),
+                registry_mirrors: Default::default(),
             },
             layout: self.layout(),
             client: self.plane.client.clone(),
