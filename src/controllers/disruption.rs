@@ -293,7 +293,11 @@ mod tests {
                 status.disruptions_allowed,
             );
             let (pods, healthy, wanted, allowed) = expected;
-            assert_eq!(seen, (Some(pods), Some(healthy), Some(wanted), Some(allowed)), "{spec}");
+            assert_eq!(
+                seen,
+                (Some(pods), Some(healthy), Some(wanted), Some(allowed)),
+                "{spec}"
+            );
         }
     }
 }

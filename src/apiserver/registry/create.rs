@@ -1,7 +1,8 @@
 //! `create`.
 
 use super::{
-    Request, body::Expected, identity, metadata, metadata::text, ownership, services, write::Refusal,
+    Request, body::Expected, identity, metadata, metadata::text, ownership, services,
+    write::Refusal,
 };
 use crate::{
     api::{
