@@ -162,6 +162,51 @@ fn manifests_are_applied_and_explained() {
 }
 
 #[test]
+fn bodies_may_be_protobuf() {
+    let server = TestServer::start();
+    let Some(kubectl) = Kubectl::new(&server) else {
+        return;
+    };
+    for (arguments, expected) in [
+        (
+            "create configmap c --from-literal=k=v",
+            "configmap/c created\n",
+        ),
+        (
+            "create deployment d --image=x --port=80",
+            "deployment.apps/d created\n",
+        ),
+        (
+            "create service clusterip s --tcp=80:http",
+            "service/s created\n",
+        ),
+        (
+            "create secret generic g --from-literal=k=v",
+            "secret/g created\n",
+        ),
+        (
+            "create role r --verb=get --resource=pods",
+            "role.rbac.authorization.k8s.io/r created\n",
+        ),
+        ("create quota q --hard=cpu=1", "resourcequota/q created\n"),
+        ("create job j --image=x", "job.batch/j created\n"),
+        (
+            "autoscale deployment d --max=3 --cpu-percent=50",
+            "horizontalpodautoscaler.autoscaling/d autoscaled\n",
+        ),
+        ("auth can-i get pods", "yes\n"),
+        ("get svc s -o jsonpath={.spec.ports[0].targetPort}", "http"),
+        ("get secret g -o jsonpath={.data.k}", "dg=="),
+        (
+            "get hpa d -o jsonpath={.spec.metrics[0].resource.target.averageUtilization}",
+            "50",
+        ),
+    ] {
+        assert_eq!(kubectl.good(arguments, ""), expected, "{arguments}");
+    }
+}
+
+#[test]
 fn objects_live_and_die() {
     let server = TestServer::start();
     let Some(kubectl) = Kubectl::new(&server) else {
