@@ -86,12 +86,6 @@ const STEPS: &[Step] = &[
         Some(limit_range::check),
     ),
     Step::new("ServiceAccount", PODS, Some(account::complete), None),
-    Step::new(
-        "TaintNodesByCondition",
-        &["nodes"],
-        Some(toleration::taint_node),
-        None,
-    ),
     Step::new("Priority", PODS, Some(priority::complete), None),
     Step::new(
         "Priority",

@@ -1,4 +1,4 @@
-//! Pods bear a sick node for five minutes; new nodes are not ready.
+//! Pods bear a sick node for five minutes.
 
 use super::{Attempt, Operation};
 use crate::api::ApiError;
@@ -38,24 +38,6 @@ fn tolerate(spec: &mut Value) {
             }));
         }
     }
-}
-
-pub fn taint_node(attempt: &Attempt<'_>, node: &mut Value) -> Result<(), ApiError> {
-    if attempt.is_creation() {
-        if !node["spec"].is_object() {
-            node["spec"] = json!({});
-        }
-        if !node["spec"]["taints"].is_array() {
-            node["spec"]["taints"] = json!([]);
-        }
-        let taint = json!({"key": NOT_READY, "effect": "NoSchedule"});
-        if let Some(taints) = node["spec"]["taints"].as_array_mut()
-            && !taints.contains(&taint)
-        {
-            taints.push(taint);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
