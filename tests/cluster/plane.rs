@@ -9,7 +9,10 @@ use kubik::{
         name::Key,
         object::Object,
     },
-    apiserver::registry::{Registry, testing},
+    apiserver::{
+        bootstrap::{self, Facts},
+        registry::{Registry, testing},
+    },
     client::{Cache, Client, Informers, Transport},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
     task::Tasks,
@@ -20,14 +23,12 @@ use std::{sync::Arc, time::Duration};
 /// Longer than anything takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Roles are not bootstrapped here, so everybody is an administrator.
-struct AsAdmin(Arc<Registry>);
+/// Controllers have exactly the rights of their bootstrap roles.
+struct InProcess(Arc<Registry>);
 
-impl Transport for AsAdmin {
+impl Transport for InProcess {
     fn call<'a>(&'a self, user: &'a User, call: Call) -> BoxFuture<'a, Result<Reply, ApiError>> {
-        let mut user = user.clone();
-        user.groups.push("system:masters".to_owned());
-        async move { self.0.call(&user, call).await }.boxed()
+        async move { self.0.call(user, call).await }.boxed()
     }
 }
 
@@ -35,18 +36,23 @@ pub struct Plane {
     pub client: Client,
     pub informers: Informers,
     tasks: Tasks,
+    /// Where provisioned volumes lie.
+    pub disk: tempfile::TempDir,
 }
 
 impl Plane {
     pub async fn start() -> Plane {
-        let transport = Arc::new(AsAdmin(testing::registry()));
-        let client = Client::new(transport, User::component("admin", &[]));
+        let registry = testing::registry();
+        bootstrap::bootstrap(&registry, &facts()).await.unwrap();
+        let transport = Arc::new(InProcess(registry));
+        let client = Client::new(transport, User::component("admin", &["system:masters"]));
         let tasks = Tasks::new();
         let informers = Informers::new(client.clone(), tasks.clone());
         let plane = Plane {
             client: client.clone(),
             informers: informers.clone(),
             tasks: tasks.clone(),
+            disk: tempfile::tempdir().unwrap(),
         };
         plane
             .create::<Namespace>(
@@ -60,7 +66,7 @@ impl Plane {
             tasks,
             settings: Arc::new(Settings {
                 root_ca: "PEM".to_owned(),
-                ..Settings::default()
+                volumes: plane.disk.path().to_owned(),
             }),
         });
         plane
@@ -139,6 +145,18 @@ impl Plane {
                 () = stop.stopped() => {}
             }
         });
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        service_cidr: "10.96.0.0/16".parse().unwrap(),
+        service_address: "10.96.0.1".parse().unwrap(),
+        address: "10.244.0.1".parse().unwrap(),
+        port: 6443,
+        ca: "PEM".to_owned(),
+        provisioner: "kubik.io/hostpath".to_owned(),
+        now: "2026-11-21T05:00:00Z".to_owned(),
     }
 }
 

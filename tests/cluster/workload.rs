@@ -2,8 +2,12 @@
 
 use crate::plane::Plane;
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
-    core::v1::{ConfigMap, Pod, ServiceAccount},
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::Job,
+    core::v1::{
+        ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+    },
+    discovery::v1::EndpointSlice,
 };
 use kubik::api::{name::Key, object::Object};
 use serde_json::{Value, json};
@@ -85,6 +89,116 @@ async fn a_namespace_gets_its_account_and_certificate() {
     plane
         .until::<ServiceAccount>("the account is back", |all| {
             all.first().is_some_and(|one| one.uid() != account.uid())
+        })
+        .await;
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_completes_and_its_pods_are_let_go() {
+    let plane = Plane::start().await;
+    plane.run_pods();
+    plane
+        .create::<Job>(json!({"metadata": {"namespace": "ns", "name": "sum"}, "spec": {"completions": 3, "parallelism": 2,
+            "template": {"metadata": {"labels": {"ends": "true"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}))
+        .await;
+    plane
+        .until::<Job>("the job is complete", |all| {
+            let conditions = all
+                .iter()
+                .filter_map(|job| job.status.as_ref()?.conditions.as_ref());
+            conditions.flatten().any(|one| one.type_ == "Complete")
+        })
+        .await;
+    let job: Job = plane.get("sum").await;
+    assert_eq!(job.status.unwrap().succeeded, Some(3));
+    plane
+        .until::<Pod>("no pod is tracked", |all| {
+            all.len() == 3
+                && all
+                    .iter()
+                    .all(|pod| pod.metadata.finalizers.as_ref().is_none_or(Vec::is_empty))
+        })
+        .await;
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_gets_a_directory_that_goes_with_it() {
+    let plane = Plane::start().await;
+    plane
+        .create::<PersistentVolumeClaim>(json!({"metadata": {"namespace": "ns", "name": "data"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "standard", "resources": {"requests": {"storage": "1Gi"}}}}))
+        .await;
+    plane
+        .until::<PersistentVolumeClaim>("the claim is bound", |all| {
+            let status = all.first().and_then(|claim| claim.status.as_ref());
+            status.is_some_and(|status| status.phase.as_deref() == Some("Bound"))
+        })
+        .await;
+    let claim: PersistentVolumeClaim = plane.get("data").await;
+    let name = claim.spec.as_ref().unwrap().volume_name.clone().unwrap();
+    assert!(plane.disk.path().join(&name).is_dir());
+    plane
+        .client
+        .delete::<PersistentVolumeClaim>(&claim.key(), claim.uid())
+        .await
+        .unwrap();
+    let gone = plane.informers.cache::<PersistentVolume>();
+    let gone = gone.until(|all| all.is_empty());
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone)
+        .await
+        .expect("the volume goes");
+    assert!(!plane.disk.path().join(&name).exists());
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_show_the_pods_of_every_kind_of_set() {
+    let plane = Plane::start().await;
+    plane.run_pods();
+    plane
+        .create::<Node>(json!({"metadata": {"name": "n1"}}))
+        .await;
+    let template = json!({"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let selector = json!({"matchLabels": {"app": "db"}});
+    plane
+        .create::<Service>(
+            json!({"metadata": {"namespace": "ns", "name": "db"}, "spec": {
+            "clusterIP": "None", "clusterIPs": ["None"], "selector": {"app": "db"}, "ports": [{"port": 80}]}}),
+        )
+        .await;
+    plane
+        .create::<StatefulSet>(
+            json!({"metadata": {"namespace": "ns", "name": "db"}, "spec": {
+            "replicas": 3, "serviceName": "db", "selector": selector, "template": template}}),
+        )
+        .await;
+    plane
+        .until::<EndpointSlice>("three pods are ready", |all| {
+            let endpoints = all
+                .iter()
+                .flat_map(|slice| slice.endpoints.iter().flatten());
+            endpoints
+                .filter(|one| one.conditions.as_ref().and_then(|one| one.ready) == Some(true))
+                .count()
+                == 3
+        })
+        .await;
+    let names: Vec<String> = {
+        let cache = plane.informers.cache::<Pod>().snapshot();
+        cache.keys().map(|key| key.name.clone()).collect()
+    };
+    assert_eq!(names, ["db-0", "db-1", "db-2"]);
+    plane
+        .create::<DaemonSet>(json!({"metadata": {"namespace": "ns", "name": "log"}, "spec": {
+            "selector": {"matchLabels": {"app": "log"}},
+            "template": {"metadata": {"labels": {"app": "log"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}))
+        .await;
+    plane
+        .until::<DaemonSet>("the daemon is available", |all| {
+            let status = all.first().and_then(|set| set.status.as_ref());
+            status.is_some_and(|status| status.number_available == Some(1))
         })
         .await;
     plane.stop().await;

@@ -64,7 +64,7 @@ pub fn storage_class(provisioner: &str) -> Seed {
             "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
         },
         "provisioner": provisioner,
-        "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate",
+        "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate", "allowVolumeExpansion": true,
     });
     seed("storage.k8s.io", "v1", "storageclasses", "", object)
 }

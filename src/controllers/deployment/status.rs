@@ -12,7 +12,6 @@ use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetStatus,
 };
-use serde_json::json;
 
 const AVAILABLE: &str = "Available";
 const PROGRESSING: &str = "Progressing";
@@ -23,8 +22,9 @@ const NEW_AVAILABLE: &str = "NewReplicaSetAvailable";
 /// Adds the status write, if the status changes, and the deadline of the rollout.
 pub fn report(rollout: &Rollout<'_>, outcome: &Outcome, world: &World, decision: &mut Decision) {
     let deployment = rollout.deployment;
-    if let Some(new) = rollout.new {
-        tell_revision(rollout, new, decision);
+    if let Some(write) = rollout.new.and_then(|new| revision_write(rollout, new)) {
+        // The status follows in the next pass: both would be writes of the same revision.
+        return decision.push(write);
     }
     let old = deployment.status.clone().unwrap_or_default();
     let mut status = counts(rollout);
@@ -64,14 +64,18 @@ fn completes(rollout: &Rollout<'_>, status: &DeploymentStatus) -> bool {
     has(status.updated_replicas) && has(status.replicas) && has(status.available_replicas)
 }
 
-fn tell_revision(rollout: &Rollout<'_>, new: &ReplicaSet, decision: &mut Decision) {
+/// The deployment bears the revision of its new set.
+fn revision_write(rollout: &Rollout<'_>, new: &ReplicaSet) -> Option<Write> {
     let text = revision(new).to_string();
     let annotations = rollout.deployment.metadata.annotations.as_ref();
-    let told = annotations.and_then(|all| all.get(REVISION));
-    if revision(new) > 0 && told != Some(&text) && !rollout.deployment.is_deleting() {
-        let patch = json!({"metadata": {"annotations": {REVISION: text}}});
-        decision.push(Write::patch::<Deployment>(rollout.deployment.key(), patch));
+    let is_told = annotations.and_then(|all| all.get(REVISION)) == Some(&text);
+    if revision(new) == 0 || is_told || rollout.deployment.is_deleting() {
+        return None;
     }
+    let mut deployment = rollout.deployment.clone();
+    let annotations = deployment.metadata.annotations.get_or_insert_default();
+    annotations.insert(REVISION.to_owned(), text);
+    Some(Write::update(&deployment))
 }
 
 fn counts(rollout: &Rollout<'_>) -> DeploymentStatus {

@@ -10,7 +10,8 @@ use crate::{
     },
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use serde_json::json;
 use std::{collections::HashMap, sync::Mutex};
 
 /// A node that vanished may be registered again by its agent.
@@ -79,12 +80,18 @@ impl Controller for Orphans {
 
 fn end(pod: &Pod, why: &str, world: &World, decision: &mut Decision) {
     if !pods::is_terminal(pod) {
-        let mut failed =
-            disrupted(pod, "DeletionByPodGC", why, world).unwrap_or_else(|| pod.clone());
-        failed.status.get_or_insert_default().phase = Some("Failed".to_owned());
-        decision.push(Write::update_status(&failed));
+        let failed = disrupted(pod, "DeletionByPodGC", why, world).unwrap_or_else(|| pod.clone());
+        let patch = json!({
+            "metadata": {"resourceVersion": pod.metadata.resource_version},
+            "status": {"phase": "Failed", "conditions": conditions(&failed)},
+        });
+        decision.push(Write::patch::<Pod>(pod.key(), patch).on_sub("status"));
     }
     decision.push(force(pod));
+}
+
+fn conditions(pod: &Pod) -> Option<&Vec<PodCondition>> {
+    pod.status.as_ref()?.conditions.as_ref()
 }
 
 fn force(pod: &Pod) -> Write {

@@ -18,7 +18,6 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use serde_json::json;
 
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
@@ -208,11 +207,9 @@ pub fn hand_over_claims(view: &View<'_>, ordinal: i32, pod: &Pod, world: &World)
             .unwrap_or_default();
         let is_done = owners.iter().any(|owner| owner.uid == pod.uid());
         (!is_done).then(|| {
-            let patch = json!({"metadata": {
-                "resourceVersion": found.metadata.resource_version,
-                "ownerReferences": [plain_ref(pod)],
-            }});
-            Write::patch::<PersistentVolumeClaim>(found.key(), patch)
+            let mut handed = PersistentVolumeClaim::clone(found);
+            handed.metadata.owner_references = Some(vec![plain_ref(pod)]);
+            Write::update(&handed)
         })
     });
     claims.collect()

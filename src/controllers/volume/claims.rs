@@ -22,7 +22,6 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use serde_json::json;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -77,8 +76,9 @@ impl Claims {
         if spec.storage_class_name.is_none()
             && let Some(name) = default_class(world)
         {
-            let patch = json!({"spec": {"storageClassName": name}});
-            return decision.push(Write::patch::<PersistentVolumeClaim>(claim.key(), patch));
+            let mut claim = claim.clone();
+            claim.spec.get_or_insert_default().storage_class_name = Some(name);
+            return decision.push(Write::update(&claim));
         }
         let class_name = fit::class(spec.storage_class_name.as_ref());
         let class = world.all::<StorageClass>().get(&Key::new("", class_name));
@@ -123,12 +123,12 @@ impl Claims {
             .iter()
             .any(|name| annotation(claim, name) != Some(provisioner))
         {
-            let names = STORAGE_PROVISIONER
-                .iter()
-                .map(|name| ((*name).to_owned(), json!(provisioner)));
-            let annotations: serde_json::Map<_, _> = names.collect();
-            let patch = json!({"metadata": {"annotations": annotations}});
-            return decision.push(Write::patch::<PersistentVolumeClaim>(claim.key(), patch));
+            let mut claim = claim.clone();
+            let annotations = claim.metadata.annotations.get_or_insert_default();
+            for name in STORAGE_PROVISIONER {
+                annotations.insert((*name).to_owned(), provisioner.clone());
+            }
+            return decision.push(Write::update(&claim));
         }
         if provisioner != PROVISIONER {
             if provisioner != "kubernetes.io/no-provisioner" {
@@ -246,7 +246,7 @@ fn check(
 ) {
     let lost = |reason: &str, text: &str, decision: &mut Decision| {
         if phase(claim) != "Lost" {
-            decision.push(status(claim, &json!({"phase": "Lost"})));
+            decision.push(with_phase(claim, "Lost"));
             decision.push(Notice::warning(claim, reason, text));
         }
     };
@@ -275,8 +275,12 @@ fn check(
         && old.capacity == offer.capacity
         && old.access_modes == offer.access_modes;
     if !is_told {
-        let told = json!({"phase": "Bound", "accessModes": offer.access_modes, "capacity": offer.capacity});
-        decision.push(status(claim, &told));
+        let mut bound = claim.clone();
+        let status = bound.status.get_or_insert_default();
+        status.phase = Some("Bound".to_owned());
+        status.access_modes.clone_from(&offer.access_modes);
+        status.capacity.clone_from(&offer.capacity);
+        decision.push(Write::update_status(&bound));
     }
 }
 
@@ -300,19 +304,22 @@ fn grow(
         .resources
         .as_ref()
         .and_then(|resources| resources.requests.as_ref());
-    let patch = json!({"spec": {"capacity": requests}});
-    decision.push(Write::patch::<PersistentVolume>(volume.key(), patch));
+    let mut volume = volume.clone();
+    volume.spec.get_or_insert_default().capacity = requests.cloned();
+    decision.push(Write::update(&volume));
     true
 }
 
 fn set_pending(claim: &PersistentVolumeClaim, decision: &mut Decision) {
     if phase(claim) != "Pending" {
-        decision.push(status(claim, &json!({"phase": "Pending"})));
+        decision.push(with_phase(claim, "Pending"));
     }
 }
 
-fn status(claim: &PersistentVolumeClaim, status: &serde_json::Value) -> Write {
-    Write::patch::<PersistentVolumeClaim>(claim.key(), json!({"status": status})).on_sub("status")
+fn with_phase(claim: &PersistentVolumeClaim, phase: &str) -> Write {
+    let mut claim = claim.clone();
+    claim.status.get_or_insert_default().phase = Some(phase.to_owned());
+    Write::update_status(&claim)
 }
 
 fn annotation<'a>(claim: &'a PersistentVolumeClaim, name: &str) -> Option<&'a String> {

@@ -15,7 +15,6 @@ use k8s_openapi::{
     api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use serde_json::json;
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
@@ -83,12 +82,9 @@ fn guard<T: Object>(object: &T, finalizer: &str, is_used: impl Fn() -> bool) -> 
         (true, true) if !is_used() => all.retain(|one| one != finalizer),
         _ => return decision,
     }
-    let patch = json!({"metadata": {
-        "uid": object.uid(),
-        "resourceVersion": object.metadata().resource_version,
-        "finalizers": all,
-    }});
-    decision.push(Write::patch::<T>(object.key(), patch));
+    let mut object = object.clone();
+    object.metadata_mut().finalizers = Some(all);
+    decision.push(Write::update(&object));
     decision
 }
 

@@ -9,7 +9,6 @@ use crate::{
     },
 };
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 
 pub fn start(ctx: &ControllerContext) {
@@ -46,13 +45,13 @@ impl Controller for Volumes {
             return decision;
         };
         let Some(reference) = &spec.claim_ref else {
-            set_phase(volume, "Available", &mut decision);
+            let _ = set_phase(volume, "Available", &mut decision);
             return decision;
         };
         let uid = reference.uid.as_deref().unwrap_or_default();
         if uid.is_empty() {
             // Reserved by a person for a claim that is still to come.
-            set_phase(volume, "Available", &mut decision);
+            let _ = set_phase(volume, "Available", &mut decision);
             return decision;
         }
         let key = Key::new(
@@ -64,7 +63,7 @@ impl Controller for Volumes {
             None => self.release(volume, spec, &mut decision),
             Some(claim) => match volume_name(claim) {
                 Some(name) if name == volume.key().name => {
-                    set_phase(volume, "Bound", &mut decision)
+                    let _ = set_phase(volume, "Bound", &mut decision);
                 }
                 Some(_) => self.lose(volume, spec, &mut decision),
                 // The claim is about to be bound.
@@ -86,7 +85,9 @@ impl Volumes {
         if volume.is_deleting() || phase(volume) == "Failed" {
             return;
         }
-        set_phase(volume, "Released", decision);
+        if !set_phase(volume, "Released", decision) {
+            return;
+        }
         match spec.persistent_volume_reclaim_policy.as_deref() {
             Some("Delete") if is_ours(volume) => self.remove(volume, decision),
             Some("Delete") if spec.host_path.is_some() => {
@@ -138,11 +139,12 @@ impl Volumes {
 }
 
 fn unbind(volume: &PersistentVolume) -> Write {
-    let patch = json!({
-        "metadata": {"resourceVersion": volume.metadata.resource_version, "annotations": {BOUND_BY_CONTROLLER: null}},
-        "spec": {"claimRef": null},
-    });
-    Write::patch::<PersistentVolume>(volume.key(), patch)
+    let mut volume = volume.clone();
+    volume.spec.get_or_insert_default().claim_ref = None;
+    if let Some(annotations) = &mut volume.metadata.annotations {
+        annotations.remove(BOUND_BY_CONTROLLER);
+    }
+    Write::update(&volume)
 }
 
 fn phase(volume: &PersistentVolume) -> &str {
@@ -152,17 +154,26 @@ fn phase(volume: &PersistentVolume) -> &str {
         .unwrap_or_default()
 }
 
-fn set_phase(volume: &PersistentVolume, wanted: &str, decision: &mut Decision) {
-    if phase(volume) != wanted {
-        let patch = json!({"status": {"phase": wanted}});
-        decision.push(Write::patch::<PersistentVolume>(volume.key(), patch).on_sub("status"));
+/// Whether it has the phase already.
+fn set_phase(volume: &PersistentVolume, wanted: &str, decision: &mut Decision) -> bool {
+    let has = phase(volume) == wanted;
+    if !has {
+        decision.push(with_phase(volume, wanted, None));
     }
+    has
 }
 
 fn fail(volume: &PersistentVolume, reason: &str, text: &str, decision: &mut Decision) {
-    let patch = json!({"status": {"phase": "Failed", "message": text}});
-    decision.push(Write::patch::<PersistentVolume>(volume.key(), patch).on_sub("status"));
+    decision.push(with_phase(volume, "Failed", Some(text.to_owned())));
     decision.push(Notice::warning(volume, reason, text));
+}
+
+fn with_phase(volume: &PersistentVolume, phase: &str, message: Option<String>) -> Write {
+    let mut volume = volume.clone();
+    let status = volume.status.get_or_insert_default();
+    status.phase = Some(phase.to_owned());
+    status.message = message;
+    Write::update_status(&volume)
 }
 
 /// Not the root of a file system or a top-level directory: whoever wrote that did not mean it.
