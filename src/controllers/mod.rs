@@ -60,11 +60,9 @@ impl ControllerContext {
     #[must_use]
     pub fn client_of(&self, identity: &str) -> Client {
         let name = format!("system:serviceaccount:kube-system:{identity}");
-        // Upstream's roles say `update` where we patch; the masters' right covers the difference.
         let groups = [
             "system:serviceaccounts",
             "system:serviceaccounts:kube-system",
-            "system:masters",
         ];
         self.client.acting_as(User::component(&name, &groups))
     }
