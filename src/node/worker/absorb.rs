@@ -48,6 +48,10 @@ impl Worker {
     }
 
     fn new_pod(&mut self, pod: Arc<Pod>) {
+        if pod.revision() > self.reported_at {
+            // Somebody else has written: what was accepted may have to be said again.
+            self.accepted = None;
+        }
         if pod.revision() >= self.reported_at {
             self.reported_at = pod.revision();
             self.observed.reported = pod.status.clone().unwrap_or_default();
@@ -187,7 +191,7 @@ impl Worker {
             Outcome::LookedAgain(Err(failure)) => {
                 warn!(pod = %self.pod.key(), ?failure, "look at a sandbox");
             }
-            Outcome::Reported(result) => self.reported(*result),
+            Outcome::Reported(patch, result) => self.reported(patch, *result),
             Outcome::Deleted(Ok(())) => {
                 // With finalizers the object stays for others to remove; our part is done.
                 self.observed.busy.insert(Job::Delete);

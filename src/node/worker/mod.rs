@@ -25,6 +25,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
@@ -44,6 +45,8 @@ const SETUP: Backoff = Backoff {
 const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// The pause after a refused status, a failed removal and the like.
 const RETRY: Duration = Duration::from_secs(1);
+/// A pod that is to go does not wait longer than this for its last status to be accepted.
+const REFUSALS_MAX: u32 = 5;
 
 pub struct Worker {
     pub(super) host: Arc<Host>,
@@ -62,6 +65,9 @@ pub struct Worker {
     /// The revision `observed.reported` was taken from.
     reported_at: u64,
     is_reporting: bool,
+    /// The patch that was accepted last, and how often in a row one was refused.
+    accepted: Option<Value>,
+    refusals: u32,
     /// Reason of each waiting container when it was last looked at: events tell changes.
     waits: BTreeMap<String, String>,
 }
@@ -78,7 +84,7 @@ enum Outcome {
     PreStop(String, Result<(), String>),
     Ended(String, Ended),
     LookedAgain(anyhow::Result<Option<SandboxInfo>>),
-    Reported(Box<Result<Pod, ApiError>>),
+    Reported(Value, Box<Result<Pod, ApiError>>),
     Deleted(Result<(), ApiError>),
     /// Nothing to learn from: a signal was sent, a probe has ended.
     Done,
@@ -106,6 +112,8 @@ impl Worker {
             early: Vec::new(),
             reported_at,
             is_reporting: false,
+            accepted: None,
+            refusals: 0,
             waits: BTreeMap::new(),
         }
     }
@@ -277,7 +285,8 @@ impl Worker {
             }
             Step::Delete => {
                 // The final status goes first: it is what controllers judge the pod by.
-                if self.next_patch().is_none() && !self.is_reporting {
+                let is_told = self.next_patch().is_none() || self.refusals >= REFUSALS_MAX;
+                if is_told && !self.is_reporting {
                     let (host, pod) = self.both();
                     self.spawn(Job::Delete, async move {
                         let deleted = act::delete(&host, &pod).await;

@@ -21,7 +21,13 @@ impl Worker {
         if !self.is_reported() {
             return None;
         }
-        status::patch(self.pod.uid(), &self.observed.reported, &self.status())
+        self.patch_to(&self.status())
+    }
+
+    /// A patch that was accepted and changed nothing is not sent again: the server sees something in it that we do not.
+    fn patch_to(&self, new: &PodStatus) -> Option<Value> {
+        let patch = status::patch(self.pod.uid(), &self.observed.reported, new);
+        patch.filter(|patch| self.accepted.as_ref() != Some(patch))
     }
 
     pub(super) fn report(&mut self) {
@@ -33,7 +39,7 @@ impl Worker {
         if self.is_reporting {
             return;
         }
-        let Some(patch) = status::patch(self.pod.uid(), &self.observed.reported, &new) else {
+        let Some(patch) = self.patch_to(&new) else {
             return;
         };
         self.is_reporting = true;
@@ -44,14 +50,16 @@ impl Worker {
                 Err(failure) if failure.is_not_found() => Err(failure),
                 other => paced(other).await,
             };
-            Outcome::Reported(Box::new(reported))
+            Outcome::Reported(patch, Box::new(reported))
         });
     }
 
-    pub(super) fn reported(&mut self, result: Result<Pod, ApiError>) {
+    pub(super) fn reported(&mut self, patch: Value, result: Result<Pod, ApiError>) {
         self.is_reporting = false;
         match result {
             Ok(pod) => {
+                self.accepted = Some(patch);
+                self.refusals = 0;
                 if pod.revision() >= self.reported_at {
                     self.reported_at = pod.revision();
                     self.observed.reported = pod.status.unwrap_or_default();
@@ -59,6 +67,7 @@ impl Worker {
             }
             Err(failure) if failure.is_not_found() => self.observed.gone = true,
             Err(failure) => {
+                self.refusals += 1;
                 debug!(pod = %self.pod.key(), %failure, "report a pod's status");
             }
         }
