@@ -21,7 +21,7 @@ use std::{
     io::Write,
     net::{Ipv4Addr, TcpListener},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const FIRST_API_PORT: u16 = 8443;
@@ -29,7 +29,7 @@ const FIRST_API_PORT: u16 = 8443;
 pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
     place::require_root()?;
     let layout = place::layout(profile);
-    if launch::is_running(&layout) {
+    if launch::is_running(&layout) && !is_dying(&layout) {
         return already_running(profile, &layout, options);
     }
     doctor::fatal()?;
@@ -45,6 +45,24 @@ pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
         stay(&mut launched)?;
     }
     Ok(())
+}
+
+/// A daemon that was killed a moment ago still holds its lock but answers no more: waits for its end. One that hangs
+/// holds the lock longer than this waits.
+fn is_dying(layout: &Layout) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const PAUSE: Duration = Duration::from_millis(10);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if !launch::is_running(layout) {
+            return true;
+        }
+        if control::ask(layout, &Request::Status, PATIENCE).is_ok() {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    false
 }
 
 /// Saves (or loads) the cluster's configuration. Locked, so that two starts do not choose the same slot.

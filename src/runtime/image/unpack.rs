@@ -208,7 +208,11 @@ impl Layer {
     ) -> Result<()> {
         let header = entry.header();
         let id = |id: u64| u32::try_from(id).context("a user or group id that Linux does not have");
-        let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+        let raw = header.as_old();
+        let (uid, gid) = (
+            id(if is_blank(&raw.uid) { 0 } else { header.uid()? })?,
+            id(if is_blank(&raw.gid) { 0 } else { header.gid()? })?,
+        );
         fchownat(
             parent,
             leaf,
@@ -272,6 +276,11 @@ fn inside(path: &Path) -> Result<PathBuf> {
         }
     }
     Ok(clean)
+}
+
+/// Some writers leave numbers out that are zero.
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|&byte| byte == 0 || byte == b' ')
 }
 
 fn make_folder(parent: &OwnedFd, leaf: &OsStr) -> Result<()> {

@@ -93,6 +93,22 @@ fn files_links_and_modes_arrive() {
 }
 
 #[test]
+fn owners_that_are_left_out_are_root() {
+    if !is_root() {
+        return;
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_path("file").unwrap();
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_mtime(1);
+    header.set_cksum();
+    let root = tempfile::tempdir().unwrap();
+    unpack(header.as_bytes().as_slice(), root.path(), 1).unwrap();
+    assert_eq!(fs::metadata(root.path().join("file")).unwrap().uid(), 0);
+}
+
+#[test]
 fn whiteouts_take_overlayfs_form() {
     if !is_root() {
         return;
