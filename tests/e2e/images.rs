@@ -59,8 +59,12 @@ impl Image {
     }
 
     /// A program of this machine with the libraries it loads.
-    pub fn program(mut self, path: &str) -> Image {
-        let path = fs::canonicalize(path).unwrap();
+    pub fn program(mut self, name: &str) -> Image {
+        let path = fs::canonicalize(name).unwrap();
+        if path != Path::new(name) {
+            let link = name.trim_start_matches('/').to_owned();
+            self.links.push((link, path.display().to_string()));
+        }
         let list = Command::new("ldd").arg(&path).output().unwrap();
         for word in String::from_utf8(list.stdout).unwrap().split_whitespace() {
             if word.starts_with('/') {
