@@ -5,16 +5,20 @@ use super::{
     kubeconfig, place,
     screen::{self, Steps},
 };
-use crate::daemon::launch;
-use std::time::Duration;
+use crate::{
+    config::{ClusterConfig, Layout},
+    daemon::{erase, launch},
+};
+use std::{fs, time::Duration};
 
 /// Pods get their own grace periods; this bounds the whole.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 pub fn run(profile: &str) -> Result<(), Failure> {
     place::require_root()?;
-    let (layout, _) = place::existing(profile)?;
+    let (layout, config) = place::existing(profile)?;
     if !launch::is_running(&layout) {
+        end_orphans(&layout, &config)?;
         screen::line(&format!("The cluster \"{profile}\" is not running."));
         return kubeconfig::release(profile, &layout, false);
     }
@@ -29,4 +33,16 @@ pub fn run(profile: &str) -> Result<(), Failure> {
         for_profile(profile)
     ));
     Ok(())
+}
+
+/// Pods that a killed daemon left behind: nobody is there to end them gracefully, so they are killed.
+fn end_orphans(layout: &Layout, config: &ClusterConfig) -> Result<(), Failure> {
+    let left = fs::read_dir(layout.shims()).map_or(0, Iterator::count);
+    if left == 0 {
+        return Ok(());
+    }
+    screen::line(&format!(
+        "The daemon is gone; ending the {left} pods it left."
+    ));
+    erase::pods(layout, config).map_err(|e| Failure::host("end pods", &format!("{e:#}")))
 }

@@ -29,6 +29,11 @@ pub fn everything(profile: &str, layout: &Layout, config: Option<&ClusterConfig>
     remove(&layout.state)
 }
 
+/// Kills every pod, for a cluster whose daemon is gone. The next start makes them anew. Blocking.
+pub fn pods(layout: &Layout, config: &ClusterConfig) -> Result<()> {
+    runtime::linux::erase(layout, &config.cgroup())
+}
+
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

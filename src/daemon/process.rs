@@ -153,7 +153,7 @@ async fn live(
     };
     control.ready(&cluster);
     progress.send(&Line::Ready);
-    let (end, _goodbye) = tokio::select! {
+    let (end, goodbye) = tokio::select! {
         end = end.recv() => (end.unwrap_or(End::Stop), None),
         asked = stop_rx.recv() => (End::Stop, asked),
     };
@@ -162,6 +162,8 @@ async fn live(
         cluster.stop_pods().await;
     }
     cluster.stop().await;
+    // Answers the command that asked for the stop.
+    drop(goodbye);
     control_tasks.shutdown(CONTROL_DEADLINE).await;
     Ok(end)
 }

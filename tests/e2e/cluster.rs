@@ -92,6 +92,17 @@ impl Place {
         command
     }
 
+    /// A script of the project, driving the real binary.
+    pub fn script(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(project().join("scripts").join(name));
+        self.environment(&mut command);
+        command
+            .env("KUBIK", env!("CARGO_BIN_EXE_kubik"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs `kubik`, which must succeed; answers its standard output.
     pub fn must(&self, arguments: &[&str]) -> String {
         let output = self.kubik(arguments).output().unwrap();

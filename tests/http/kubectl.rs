@@ -4,6 +4,7 @@ use crate::server::TestServer;
 use std::{
     fs,
     io::Write as _,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -15,6 +16,16 @@ pub struct Output {
     pub is_good: bool,
     pub out: String,
     pub err: String,
+}
+
+/// The one that `make test` fetched, otherwise the machine's.
+fn program() -> PathBuf {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/kubectl");
+    if fetched.exists() {
+        fetched
+    } else {
+        "kubectl".into()
+    }
 }
 
 impl Kubectl<'_> {
@@ -44,7 +55,7 @@ impl Kubectl<'_> {
     #[expect(clippy::disallowed_methods, reason = "a test of a foreign program")]
     pub fn command(&self) -> Command {
         let home = self.server.directory.path();
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(program());
         command
             .env("KUBECONFIG", home.join("kubeconfig"))
             .env("HOME", home);

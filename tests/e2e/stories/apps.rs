@@ -2,8 +2,8 @@
 //! from a real registry.
 
 use crate::{
-    Story,
-    cluster::{Place, project, run, shared},
+    Story, census,
+    cluster::{Place, run, shared, stderr},
     images::Image,
 };
 use std::{
@@ -350,17 +350,13 @@ fn images_are_pulled_from_a_private_registry() {
 }
 
 fn the_demo_runs() {
-    let output = Command::new(project().join("scripts/demo.sh"))
-        .env("KUBIK", env!("CARGO_BIN_EXE_kubik"))
-        .env("KUBIK_PROFILE", "demo-test")
-        .env("HOME", "/nonexistent")
-        .output()
-        .unwrap();
+    let place = Place::new();
+    let before = census::take(place.home.path());
+    let output = place.script("demo.sh", &[]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(text.contains("Hello from kubik"), "{text}");
+    assert!(output.status.success(), "{text}\n{}", stderr(&output));
+    assert_eq!(text.matches("Hello from kubik").count(), 2, "{text}");
+    let cleaned = place.script("demo.sh", &["clean"]).output().unwrap();
+    assert!(cleaned.status.success(), "{}", stderr(&cleaned));
+    census::assert_same(&before, &census::take(place.home.path()));
 }

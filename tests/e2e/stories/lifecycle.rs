@@ -8,6 +8,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use std::{process::Stdio, time::Duration};
 
 pub const STORIES: &[Story] = &[
     (
@@ -37,6 +38,22 @@ pub const STORIES: &[Story] = &[
     (
         "lifecycle::several_clusters_side_by_side",
         several_clusters_side_by_side,
+    ),
+    (
+        "lifecycle::killed_at_any_moment_a_cluster_can_be_deleted",
+        killed_at_any_moment_a_cluster_can_be_deleted,
+    ),
+    (
+        "lifecycle::killed_at_any_moment_a_cluster_can_be_started",
+        killed_at_any_moment_a_cluster_can_be_started,
+    ),
+    (
+        "lifecycle::stop_after_a_killed_daemon_ends_its_pods",
+        stop_after_a_killed_daemon_ends_its_pods,
+    ),
+    (
+        "lifecycle::several_nodes_share_the_pods",
+        several_nodes_share_the_pods,
     ),
 ];
 
@@ -190,4 +207,125 @@ fn several_clusters_side_by_side() {
         list.contains(&second) && list.contains("10.243.0.0/16"),
         "{list}"
     );
+}
+
+/// Moments of a start, from before the first file to after the last step. Seeded, so that a failure comes again.
+fn moments() -> impl Iterator<Item = Duration> {
+    let mut seed = 42u64;
+    (0..8).map(move |_| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_millis((seed >> 33) % 120)
+    })
+}
+
+/// Starts in the background and kills the daemon after a while, wherever it is then.
+fn start_and_kill(place: &Place, after: Duration) {
+    let mut start = place.kubik(&["start", "--no-kubeconfig"]);
+    let mut start = start
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(after);
+    let lock = place
+        .home
+        .path()
+        .join("run")
+        .join(&place.profile)
+        .join("daemon.lock");
+    let pid = std::fs::read_to_string(lock)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    if let Some(pid) = pid {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    start.wait().unwrap();
+}
+
+fn killed_at_any_moment_a_cluster_can_be_deleted() {
+    for after in moments() {
+        let place = Place::new();
+        let before = census::take(place.home.path());
+        start_and_kill(&place, after);
+        place.must(&["delete", "--purge"]);
+        let _ = std::fs::remove_dir_all(place.home.path().join(".kube"));
+        println!("killed after {after:?}");
+        census::assert_same(&before, &census::take(place.home.path()));
+    }
+}
+
+fn killed_at_any_moment_a_cluster_can_be_started() {
+    let place = Place::new();
+    for after in moments() {
+        println!("killed after {after:?}");
+        start_and_kill(&place, after);
+        place.must(&["start"]);
+        assert_eq!(place.kubectl(&["get", "--raw", "/readyz"]), "ok");
+        place.must(&["stop"]);
+    }
+}
+
+fn stop_after_a_killed_daemon_ends_its_pods() {
+    let place = Place::new();
+    place.must(&["start"]);
+    place.apply(HELLO);
+    place.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"]);
+    kill(Pid::from_raw(place.daemon_pid()), Signal::SIGKILL).unwrap();
+    place.eventually("the daemon's end", || {
+        place
+            .kubik(&["status"])
+            .output()
+            .unwrap()
+            .status
+            .code()
+            .filter(|code| code & 1 == 1)
+    });
+    place.must(&["stop"]);
+    let own = place.home.path().to_string_lossy().into_owned();
+    let all = census::take(place.home.path()).into_iter();
+    let left: Vec<String> = all
+        .filter(|line| line.starts_with("process: ") && line.contains(&own))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    place.must(&["start"]);
+    place.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"]);
+}
+
+const ON_EVERY_NODE: &str = "
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: everywhere}
+spec:
+  selector: {matchLabels: {app: everywhere}}
+  template:
+    metadata: {labels: {app: everywhere}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: hello, image: kubik/hello, imagePullPolicy: IfNotPresent}]
+";
+
+fn several_nodes_share_the_pods() {
+    let place = Place::new();
+    place.must(&["start", "--nodes", "3"]);
+    assert_eq!(
+        place
+            .kubectl(&["get", "nodes", "-o", "name"])
+            .lines()
+            .count(),
+        3
+    );
+    place.apply(ON_EVERY_NODE);
+    place.kubectl(&["rollout", "status", "daemonset/everywhere", "--timeout=60s"]);
+    let nodes = place.field(&["pods"], ".items[*].spec.nodeName");
+    let distinct: std::collections::BTreeSet<&str> = nodes.split(' ').collect();
+    assert_eq!(distinct.len(), 3, "{nodes}");
+    let addresses = place.field(&["pods"], ".items[*].status.podIP");
+    let first = place.field(&["pods"], ".items[0].metadata.name");
+    for address in addresses.split(' ') {
+        let url = format!("http://{address}:8080/");
+        let answer = place.kubectl(&["exec", &first, "--", "/kubik-hello", "fetch", &url]);
+        assert!(answer.contains("pod: everywhere-"), "{answer}");
+    }
 }
