@@ -34,7 +34,7 @@ impl Controller for Budgets {
 
     fn watches(watches: &mut Watches) {
         watches
-            .on::<Pod>(|pod, caches| selecting(pod, caches))
+            .on::<Pod>(selecting)
             .on::<Deployment>(|one, caches| in_namespace(&one.key().namespace, caches))
             .on::<ReplicaSet>(|one, caches| in_namespace(&one.key().namespace, caches))
             .on::<StatefulSet>(|one, caches| in_namespace(&one.key().namespace, caches))
@@ -62,7 +62,7 @@ impl Controller for Budgets {
                 "cannot calculate the expected number of pods",
             );
             status.conditions = Some(conditions(&old, budget, told, world));
-            return report(budget, old, status, decision);
+            return report(budget, &old, status, decision);
         };
         let is_healthy = |pod: &&&Arc<Pod>| {
             pods::is_ready(pod) && !pod.is_deleting() && !disrupted.contains_key(&pod.key().name)
@@ -87,17 +87,17 @@ impl Controller for Budgets {
             expected_pods: Some(expected),
             observed_generation: budget.metadata.generation,
         };
-        report(budget, old, status, decision)
+        report(budget, &old, status, decision)
     }
 }
 
 fn report(
     budget: &PodDisruptionBudget,
-    old: PodDisruptionBudgetStatus,
+    old: &PodDisruptionBudgetStatus,
     status: PodDisruptionBudgetStatus,
     mut decision: Decision,
 ) -> Decision {
-    if status != old {
+    if status != *old {
         let status = Some(status);
         decision.push(Write::update_status(&PodDisruptionBudget {
             status,

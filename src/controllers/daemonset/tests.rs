@@ -22,7 +22,7 @@ fn run(stage: &mut Stage<Sets>) {
     for pod in stage.all::<Pod>() {
         let node = node::target(&pod);
         stage.edit::<Pod>("a", &pod.key().name, |pod| {
-            pod.spec.as_mut().unwrap().node_name = Some(node)
+            pod.spec.as_mut().unwrap().node_name = Some(node);
         });
     }
     stage.run_pods();
@@ -78,7 +78,7 @@ fn nodes_that_fit_get_one_pod() {
         (2, Some(2))
     );
     stage.edit::<Node>("", "n3", |node| {
-        node.metadata.labels = Some(BTreeMap::from([("disk".to_owned(), "fast".to_owned())]))
+        node.metadata.labels = Some(BTreeMap::from([("disk".to_owned(), "fast".to_owned())]));
     });
     stage.edit::<Node>("", "n1", |node| node.metadata.labels = None);
     stage.settle();
@@ -92,10 +92,10 @@ fn taints_keep_new_pods_away_and_evict_old_ones() {
     let taint =
         |effect: &str| serde_json::from_value(json!([{"key": "k", "effect": effect}])).unwrap();
     stage.edit::<Node>("", "n1", |node| {
-        node.spec.as_mut().unwrap().taints = taint("NoSchedule")
+        node.spec.as_mut().unwrap().taints = taint("NoSchedule");
     });
     stage.edit::<Node>("", "n2", |node| {
-        node.spec.as_mut().unwrap().taints = taint("NoExecute")
+        node.spec.as_mut().unwrap().taints = taint("NoExecute");
     });
     stage.settle();
     assert_eq!(pods(&stage), ["-n2 v1", "n1 v1"]);

@@ -34,7 +34,7 @@ fn edit(stage: &mut Stage<Sets>, change: impl FnOnce(&mut StatefulSetSpec)) {
 
 fn set_image(stage: &mut Stage<Sets>) {
     edit(stage, |spec| {
-        spec.template.spec.as_mut().unwrap().containers[0].image = Some("v2".to_owned())
+        spec.template.spec.as_mut().unwrap().containers[0].image = Some("v2".to_owned());
     });
 }
 
