@@ -25,9 +25,9 @@
 //!   and the revision, in one atomic batch per group of writes. The past is not written: a restart answers older
 //!   revisions with 410, as an upstream API server's watch cache does, and every value is written once. Heartbeats
 //!   are lazy writes ([`store::Durability`]): an idle cluster leaves the disk alone.
-//! - **Our own components act under upstream's identities.** Controllers have their bootstrap roles and nothing else.
-//!   The scheduler and the shared informers are in `system:masters` for now: one set of caches for everybody reads more
-//!   than any one of upstream's roles allows.
+//! - **Our own components act under upstream's identities.** Controllers, scheduler and node agents have
+//!   their bootstrap roles and nothing else. Only the shared informers are in `system:masters`: one set of caches for
+//!   everybody reads more than any one of upstream's roles allows.
 //! - **`delete` trusts no process and no memory.** `daemon::erase` works from names on the host: shims by their command
 //!   line, one cgroup, one packet rule table, links by their prefix, mounts below two directories.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.

@@ -104,7 +104,7 @@ impl Cluster {
                 config: node.clone(),
                 cluster: config.clone(),
                 layout: layout.clone(),
-                client: client.clone(),
+                client: client.acting_as(node_user(&node.name)),
                 informers: informers.clone(),
                 runtime: Arc::<LinuxRuntime>::clone(&runtime),
                 network: Arc::new(ground.network.clone()),
@@ -225,11 +225,15 @@ fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers,
         }),
     });
     scheduler::start(
-        &client.acting_as(masters("system:kube-scheduler")),
+        &client.acting_as(User::component("system:kube-scheduler", &[])),
         informers,
         tasks,
     );
     proxy::start(informers, Arc::new(ground.network.clone()), tasks);
+}
+
+fn node_user(name: &str) -> User {
+    User::component(&format!("system:node:{name}"), &["system:nodes"])
 }
 
 /// A component of ours with all rights: the roles of upstream's components do not cover every shortcut we take yet.
