@@ -16,10 +16,15 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 use tracing::{info, warn};
 
 const CACHE_BYTES: u64 = 16 << 20;
+/// How long a database that was just closed may keep its lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// With leaves of up to some twenty values of [`CHUNK_BYTES`], a page stays below a quarter of this.
 const SEGMENT_BYTES: usize = 2 << 20;
@@ -217,6 +222,14 @@ impl Kv {
     }
 }
 
+/// sled reports a held lock as an error of its own making that only its text tells apart.
+fn is_locked(opened: &thread::Result<sled::Result<sled::Db>>) -> bool {
+    match opened {
+        Ok(Err(sled::Error::Io(error))) => error.to_string().contains("could not acquire lock"),
+        _ => false,
+    }
+}
+
 impl Open {
     /// `InvalidData` means damage that the removal of snapshots did not repair.
     fn new(path: &Path) -> io::Result<Open> {
@@ -229,6 +242,12 @@ impl Open {
             .flush_every_ms(None);
         let open = || catch_unwind(AssertUnwindSafe(|| config.open()));
         let mut opened = open();
+        // A database that was just let go of keeps its lock until sled's threads have seen it.
+        let begun = Instant::now();
+        while is_locked(&opened) && begun.elapsed() < LOCK_PATIENCE {
+            thread::sleep(LOCK_PAUSE);
+            opened = open();
+        }
         if matches!(opened, Err(_) | Ok(Err(sled::Error::Corruption { .. }))) {
             warn!(path = %path.display(), "dropping the store's snapshots; its log is replayed");
             remove_snapshots(path, |_| true)?;
