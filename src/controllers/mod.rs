@@ -24,7 +24,7 @@ mod role;
 mod service_account;
 mod statefulset;
 mod ttl;
-mod volume;
+pub mod volume;
 
 use crate::{
     api::call::User,

@@ -15,6 +15,7 @@ use crate::{
     },
     client::{Informers, Transport},
     config::{ClusterConfig, Layout},
+    controllers::volume::PROVISIONER,
     net::linux::NetConfig,
     pki::{self, Pki, ServerNames},
     store::Store,
@@ -29,9 +30,6 @@ use std::{
     sync::{Arc, RwLock},
     time::Duration,
 };
-
-/// Of the default StorageClass: the provisioner built into the controllers.
-const PROVISIONER: &str = "kubik.io/hostpath";
 
 /// How long a start may wait for its own components.
 const USABLE_PATIENCE: Duration = Duration::from_secs(30);

@@ -17,7 +17,7 @@ use crate::api::{name::Key, object::Object};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use std::path::{Path, PathBuf};
 
-const PROVISIONER: &str = "kubik.io/hostpath";
+pub const PROVISIONER: &str = "kubik.io/hostpath";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
