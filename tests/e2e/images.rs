@@ -1,5 +1,8 @@
-//! Images made of programs from Debian packages, as docker-archive files.
+//! Images made of programs from Debian packages, as docker-archive files, and the ones that several stories use.
+//!
+//! `load_*` bring an image into a cluster once, however often they are called.
 
+use super::cluster::Place;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::{
@@ -175,6 +178,65 @@ impl Image {
         }
         tar.finish().unwrap();
     }
+}
+
+/// Brings an image into the cluster; `name` is that of its archive and stands for the image.
+pub fn load(place: &Place, image: &Image, name: &str) {
+    let path = place.home.path().join(format!("{name}.tar"));
+    if !path.exists() {
+        image.save(&path);
+        place.must(&["image", "load", path.to_str().unwrap()]);
+    }
+}
+
+/// A shell and its applets.
+pub fn busybox(tag: &str) -> Image {
+    Image::new(tag).cmd(&["sh"])
+}
+
+/// As `busybox:1.36`.
+pub fn load_busybox(place: &Place) {
+    load(place, &busybox("busybox:1.36"), "busybox");
+}
+
+/// curl with what it needs to resolve names, as `curl:test`.
+pub fn load_curl(place: &Place) {
+    let image = Image::new("curl:test")
+        .program("/usr/bin/curl")
+        .text("/etc/nsswitch.conf", "hosts: files dns\n")
+        .cmd(&["sleep", "100000"]);
+    load(place, &image, "curl");
+}
+
+const NGINX_CONF: &str = "
+daemon off;
+user www-data;
+error_log stderr;
+pid /run/nginx.pid;
+events { worker_connections 64; }
+http {
+  access_log /dev/stdout;
+  server {
+    listen 80;
+    listen 8080;
+    root /usr/share/nginx/html;
+  }
+}
+";
+
+/// nginx as people know it: it serves `/usr/share/nginx/html` on ports 80 and 8080.
+pub fn nginx(tag: &str) -> Image {
+    Image::new(tag)
+        .program("/usr/sbin/nginx")
+        .text("/etc/nginx/nginx.conf", NGINX_CONF)
+        .text(
+            "/usr/share/nginx/html/index.html",
+            &format!("served by {tag}\n"),
+        )
+        .folder("/var/lib/nginx/body")
+        .folder("/var/log/nginx")
+        .folder("/run")
+        .entrypoint(&["/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf"])
 }
 
 fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {

@@ -14,6 +14,7 @@
 mod census;
 mod cluster;
 mod images;
+mod registry;
 mod stories;
 
 use std::{

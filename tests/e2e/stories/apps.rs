@@ -4,11 +4,8 @@
 use crate::{
     Story, census,
     cluster::{Place, end_shared, run, shared, stderr},
-    images::Image,
-};
-use std::{
-    fs,
-    process::{Child, Command, Stdio},
+    images::{Image, load, load_curl, nginx},
+    registry::start_registry,
 };
 
 pub const STORIES: &[Story] = &[
@@ -26,54 +23,6 @@ pub const STORIES: &[Story] = &[
     ),
     ("apps::the_demo_runs", the_demo_runs),
 ];
-
-const NGINX_CONF: &str = "
-daemon off;
-user www-data;
-error_log stderr;
-pid /run/nginx.pid;
-events { worker_connections 64; }
-http {
-  access_log /dev/stdout;
-  server {
-    listen 80;
-    listen 8080;
-    root /usr/share/nginx/html;
-  }
-}
-";
-
-/// nginx as people know it: it serves `/usr/share/nginx/html` on port 80.
-pub fn nginx(tag: &str) -> Image {
-    Image::new(tag)
-        .program("/usr/sbin/nginx")
-        .text("/etc/nginx/nginx.conf", NGINX_CONF)
-        .text(
-            "/usr/share/nginx/html/index.html",
-            &format!("served by {tag}\n"),
-        )
-        .folder("/var/lib/nginx/body")
-        .folder("/var/log/nginx")
-        .folder("/run")
-        .entrypoint(&["/usr/sbin/nginx", "-c", "/etc/nginx/nginx.conf"])
-}
-
-fn load(place: &Place, image: &Image, name: &str) {
-    let path = place.home.path().join(format!("{name}.tar"));
-    if !path.exists() {
-        image.save(&path);
-        place.must(&["image", "load", path.to_str().unwrap()]);
-    }
-}
-
-/// curl with what it needs to resolve names.
-pub fn load_curl(place: &Place) {
-    let image = Image::new("curl:test")
-        .program("/usr/bin/curl")
-        .text("/etc/nsswitch.conf", "hosts: files dns\n")
-        .cmd(&["sleep", "100000"]);
-    load(place, &image, "curl");
-}
 
 const WEB: &str = "
 apiVersion: apps/v1
@@ -219,94 +168,11 @@ fn redis_keeps_its_data_across_pods() {
     place.kubectl(&["delete", "pod,pvc", "redis"]);
 }
 
-/// Debian's docker-registry on loopback, with TLS and a password. Ends with the value.
-struct Registry(Child);
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-const REGISTRY_PORT: u16 = 5443;
-
-fn start_registry(place: &Place) -> Registry {
-    let folder = place.home.path().join("registry");
-    fs::create_dir_all(&folder).unwrap();
-    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=registry",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1,DNS:localhost",
-            "-keyout",
-            &path("key.pem"),
-            "-out",
-            &path("cert.pem"),
-        ],
-    );
-    fs::write(
-        folder.join("htpasswd"),
-        run("htpasswd", &["-nbB", "jane", "secret"]),
-    )
-    .unwrap();
-    let config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}}}\n\
-         http: {{addr: '127.0.0.1:{REGISTRY_PORT}', tls: {{certificate: {0}/cert.pem, key: {0}/key.pem}}}}\n\
-         auth: {{htpasswd: {{realm: test, path: {0}/htpasswd}}}}\n",
-        folder.display()
-    );
-    fs::write(folder.join("config.yml"), config).unwrap();
-    let child = Command::new("docker-registry")
-        .args(["serve", &path("config.yml")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let registry = Registry(child);
-    let url = format!("https://127.0.0.1:{REGISTRY_PORT}/v2/");
-    place.eventually("the registry", || {
-        let output = Command::new("curl")
-            .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])
-            .output()
-            .unwrap();
-        (output.stdout == b"401").then_some(())
-    });
-    registry
-}
-
 fn images_are_pulled_from_a_private_registry() {
     let place = shared();
-    let _registry = start_registry(&place);
-    let archive = place.home.path().join("private.tar");
-    Image::new("private:1")
-        .cmd(&["sh", "-c", "echo pulled; sleep 100000"])
-        .save(&archive);
-    let target = format!("docker://127.0.0.1:{REGISTRY_PORT}/team/private:1");
-    run(
-        "skopeo",
-        &[
-            "copy",
-            "--dest-tls-verify=false",
-            "--dest-creds",
-            "jane:secret",
-            &format!("docker-archive:{}", archive.display()),
-            &target,
-        ],
-    );
-    let image = format!("127.0.0.1:{REGISTRY_PORT}/team/private:1");
+    let registry = start_registry(&place);
+    let private = Image::new("private:1").cmd(&["sh", "-c", "echo pulled; sleep 100000"]);
+    let image = registry.push(&private, "team/private:1");
 
     place.kubectl(&["run", "refused", &format!("--image={image}")]);
     let reason = place.eventually("a refused pull", || {
@@ -321,7 +187,7 @@ fn images_are_pulled_from_a_private_registry() {
     assert!(!reason.is_empty());
     place.kubectl(&["delete", "pod", "refused", "--grace-period=0", "--force"]);
 
-    let server = format!("--docker-server=127.0.0.1:{REGISTRY_PORT}");
+    let server = format!("--docker-server={}", registry.host());
     place.kubectl(&[
         "create",
         "secret",

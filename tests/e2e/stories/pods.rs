@@ -1,24 +1,11 @@
 //! Pods as users meet them: run, look inside, be told why not.
 
-use crate::{
-    Story,
-    cluster::{Place, shared},
-    images::Image,
-};
+use crate::{Story, cluster::shared, images::load_busybox};
 
 pub const STORIES: &[Story] = &[
     ("pods::logs_exec_and_exit_codes", logs_exec_and_exit_codes),
     ("pods::a_missing_image_is_told", a_missing_image_is_told),
 ];
-
-/// Loads a busybox image once per cluster.
-fn load_busybox(place: &Place) {
-    let path = place.home.path().join("busybox.tar");
-    if !path.exists() {
-        Image::new("busybox:1.36").cmd(&["sh"]).save(&path);
-        place.must(&["image", "load", path.to_str().unwrap()]);
-    }
-}
 
 fn logs_exec_and_exit_codes() {
     let place = shared();

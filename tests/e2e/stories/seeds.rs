@@ -3,89 +3,25 @@
 
 use crate::{
     Story,
-    cluster::{Place, project, run},
-    images::Image,
-    stories::apps::nginx,
+    cluster::{Place, project},
+    images::{busybox, nginx},
+    registry::start_mirror,
 };
-use std::{
-    fs,
-    process::{Child, Command, Stdio},
-};
+use std::fs;
 
 pub const STORIES: &[Story] = &[(
     "seeds::the_notes_work_as_they_say",
     the_notes_work_as_they_say,
 )];
 
-const MIRROR_PORT: u16 = 5080;
-
-struct Mirror(Child);
-
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_mirror(place: &Place) -> Mirror {
-    let folder = place.home.path().join("mirror");
-    fs::create_dir_all(&folder).unwrap();
-    let config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\n\
-         http: {{addr: '127.0.0.1:{MIRROR_PORT}'}}\n",
-        folder.display()
-    );
-    fs::write(folder.join("config.yml"), config).unwrap();
-    let child = Command::new("docker-registry")
-        .arg("serve")
-        .arg(folder.join("config.yml"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mirror = Mirror(child);
-    let url = format!("http://127.0.0.1:{MIRROR_PORT}/v2/");
-    place.eventually("the mirror", || {
-        let output = Command::new("curl")
-            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url])
-            .output()
-            .unwrap();
-        (output.stdout == b"200").then_some(())
-    });
-    mirror
-}
-
-fn push(place: &Place, image: &Image, name: &str) {
-    let archive = place.home.path().join("push.tar");
-    image.save(&archive);
-    run(
-        "skopeo",
-        &[
-            "copy",
-            "--dest-tls-verify=false",
-            &format!("docker-archive:{}", archive.display()),
-            &format!("docker://127.0.0.1:{MIRROR_PORT}/library/{name}"),
-        ],
-    );
-}
-
 fn the_notes_work_as_they_say() {
     let place = Place::new();
-    let _mirror = start_mirror(&place);
+    let mirror = start_mirror(&place);
     for tag in ["nginx:1.14.2", "nginx:1.17", "nginx:1.7.9", "nginx:latest"] {
-        push(&place, &nginx(tag), tag);
+        mirror.push(&nginx(tag), &format!("library/{tag}"));
     }
-    push(
-        &place,
-        &Image::new("busybox:latest").cmd(&["sh"]),
-        "busybox:latest",
-    );
-    place.must(&[
-        "start",
-        "--registry-mirror",
-        &format!("http://127.0.0.1:{MIRROR_PORT}"),
-    ]);
+    mirror.push(&busybox("busybox:latest"), "library/busybox:latest");
+    place.must(&["start", "--registry-mirror", &mirror.url()]);
     pods(&place);
     deployments(&place);
     configuration(&place);
