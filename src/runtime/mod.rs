@@ -9,6 +9,7 @@ pub mod image;
 pub mod model;
 pub mod mounts;
 pub mod resolve;
+pub mod stats;
 
 pub mod cgroup;
 mod device;
@@ -21,7 +22,7 @@ mod sys;
 use futures_util::future::BoxFuture;
 use model::{
     ContainerInfo, ContainerSpec, ExecIo, ExecSpec, ImageInfo, PullProgress, PullRequest,
-    Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
+    Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, SandboxStats, Space, Usage,
 };
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 use tokio::sync::mpsc;
@@ -90,6 +91,12 @@ pub trait Runtime: Send + Sync {
 
     /// CPU and memory from the container's cgroup.
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage>;
+
+    /// CPU and memory of a sandbox and all its containers at once, from their cgroups. Asks no shim: a few file reads.
+    fn stats<'a>(&'a self, sandbox: &'a str) -> Answer<'a, SandboxStats>;
+
+    /// What a container has written to its root file system. Walks a directory: ask seldom.
+    fn rootfs_space<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Space>;
 
     /// The image a reference (`nginx`, `nginx:1.25`, `…@sha256:…`, or an id) stands for, if it is here.
     fn image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<ImageInfo>>;

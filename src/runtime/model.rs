@@ -244,6 +244,25 @@ pub struct Usage {
     pub memory_bytes: u64,
     /// Memory that cannot be reclaimed at once: usage less inactive file pages.
     pub working_set_bytes: u64,
+    /// Anonymous memory.
+    pub rss_bytes: u64,
+}
+
+/// What one sandbox uses right now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SandboxStats {
+    /// Of the sandbox' own control group: all containers, those that have ended too, and pause.
+    pub usage: Usage,
+    pub processes: u64,
+    /// Of containers whose group exists, by id.
+    pub containers: BTreeMap<String, Usage>,
+}
+
+/// Space on a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    pub bytes: u64,
+    pub inodes: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -601,6 +601,24 @@ pub async fn usage_is_read() {
         "{usage:?}"
     );
     assert!(world.shims.usage("a", "nothing").await.is_err());
+    let stats = world.shims.stats("a").await.unwrap();
+    let own = stats.containers[&made.id];
+    assert!(
+        own.rss_bytes > 0 && own.working_set_bytes <= stats.usage.working_set_bytes,
+        "{stats:?}"
+    );
+    // Pause and the container's one process.
+    assert!(stats.processes >= 2, "{stats:?}");
+    let write = world.container("w", &["write", "/file", &"x".repeat(1 << 16)]);
+    let writer = world.run("a", write).await;
+    let mut space = world.shims.rootfs_space("a", &writer.id).await.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while space.bytes < 1 << 16 && std::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+        space = world.shims.rootfs_space("a", &writer.id).await.unwrap();
+    }
+    assert!(space.bytes >= 1 << 16 && space.inodes >= 2, "{space:?}");
+    assert!(world.shims.stats("none").await.is_err());
     world.finish(&["a"]).await;
 }
 

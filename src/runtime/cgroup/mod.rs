@@ -9,7 +9,7 @@ pub use limit::Level;
 
 use crate::runtime::{
     device,
-    model::{Resources, Usage},
+    model::{Resources, SandboxStats, Usage},
     spec::Device,
     sys,
 };
@@ -294,13 +294,33 @@ impl Cgroups {
             let cpu = field(&self.read("cpu", path, "cpu.stat")?, "usage_usec")?;
             let memory = self.number("memory", path, "memory.current")?;
             let stat = self.read("memory", path, "memory.stat")?;
-            Some(usage(cpu * 1000, memory, field(&stat, "inactive_file")))
+            let inactive = field(&stat, "inactive_file");
+            Some(usage(cpu * 1000, memory, inactive, field(&stat, "anon")))
         } else {
             let cpu = self.number("cpuacct", path, "cpuacct.usage").unwrap_or(0);
             let memory = self.number("memory", path, "memory.usage_in_bytes")?;
             let stat = self.read("memory", path, "memory.stat")?;
-            Some(usage(cpu, memory, field(&stat, "total_inactive_file")))
+            let inactive = field(&stat, "total_inactive_file");
+            Some(usage(cpu, memory, inactive, field(&stat, "total_rss")))
         }
+    }
+
+    /// A group with the groups right below it, which are its containers' by name. `None` when it does not exist.
+    #[must_use]
+    pub fn stats(&self, path: &str) -> Option<SandboxStats> {
+        let usage = self.usage(path)?;
+        let name = |dir: &PathBuf| Some(dir.file_name()?.to_str()?.to_owned());
+        let below = children(&self.dir("memory", path)?);
+        let containers = below.iter().filter_map(|dir| {
+            let name = name(dir)?;
+            let usage = self.usage(&format!("{path}/{name}"))?;
+            Some((name, usage))
+        });
+        Some(SandboxStats {
+            usage,
+            processes: self.number("pids", path, "pids.current").unwrap_or(0),
+            containers: containers.collect(),
+        })
     }
 
     fn read(&self, controller: &str, path: &str, file: &str) -> Option<String> {
@@ -312,11 +332,12 @@ impl Cgroups {
     }
 }
 
-fn usage(cpu_nanos: u64, memory_bytes: u64, inactive_file: Option<u64>) -> Usage {
+fn usage(cpu_nanos: u64, memory_bytes: u64, inactive: Option<u64>, rss: Option<u64>) -> Usage {
     Usage {
         cpu_nanos,
         memory_bytes,
-        working_set_bytes: memory_bytes.saturating_sub(inactive_file.unwrap_or(0)),
+        working_set_bytes: memory_bytes.saturating_sub(inactive.unwrap_or(0)),
+        rss_bytes: rss.unwrap_or(0),
     }
 }
 

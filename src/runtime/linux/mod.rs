@@ -6,6 +6,7 @@ mod connection;
 mod erase;
 mod events;
 mod removal;
+mod resources;
 mod shims;
 mod spawn;
 mod streams;
@@ -18,7 +19,8 @@ use super::{
     image::Images,
     model::{
         ContainerInfo, ContainerSpec, ExecIo, ExecSpec, ImageInfo, PullProgress, PullRequest,
-        Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, Usage,
+        Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, SandboxStats, Space,
+        Usage,
     },
     shim::protocol::ImageRoot,
 };
@@ -166,6 +168,14 @@ impl Runtime for LinuxRuntime {
 
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {
         self.shims.usage(sandbox, container).boxed()
+    }
+
+    fn stats<'a>(&'a self, sandbox: &'a str) -> Answer<'a, SandboxStats> {
+        self.shims.stats(sandbox).boxed()
+    }
+
+    fn rootfs_space<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Space> {
+        self.shims.rootfs_space(sandbox, container).boxed()
     }
 
     fn image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<ImageInfo>> {

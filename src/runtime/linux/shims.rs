@@ -11,10 +11,9 @@ use super::{
 };
 use crate::{
     runtime::{
-        cgroup::{self, Level},
         model::{
-            ContainerInfo, ContainerSpec, ExecIo, ExecSpec, Resources, RuntimeError, RuntimeEvent,
-            SandboxInfo, SandboxSpec, Usage,
+            ContainerInfo, ContainerSpec, ExecIo, ExecSpec, RuntimeError, RuntimeEvent,
+            SandboxInfo, SandboxSpec,
         },
         shim::protocol::{ExecProcess, ImageRoot, NewContainer, Reply, Request, SOCKET_FILE},
     },
@@ -79,7 +78,7 @@ impl Shims {
         self.0.events.subscribe()
     }
 
-    fn dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+    pub(super) fn dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
         let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if id.is_empty() || id.starts_with('-') || !id.bytes().all(valid) {
             return Err(RuntimeError::Failed(format!(
@@ -410,41 +409,6 @@ impl Shims {
             let _ = stream.and_then(|mut stream| io::Write::write_all(&mut stream, &frame));
         };
         Ok(pipes.into_io(exit_of(connection), Box::new(resize), Box::new(|| ())))
-    }
-
-    pub async fn set_resources(
-        &self,
-        id: &str,
-        container: Option<&str>,
-        resources: Resources,
-    ) -> Result<(), RuntimeError> {
-        let dir = self.dir(id)?;
-        let spec = removal::read_spec(&dir)
-            .ok_or_else(|| RuntimeError::NotFound(format!("sandbox {id}")))?;
-        let (path, level) = match container {
-            Some(container) => (format!("{}/{container}", spec.cgroup), Level::Container),
-            None => (spec.cgroup, Level::Pod),
-        };
-        let set = move || cgroup::host().change(&path, &resources, level);
-        let set = Tasks::blocking(set)
-            .await
-            .map_err(|error| RuntimeError::Failed(error.to_string()))?;
-        set.map_err(|error| {
-            RuntimeError::Failed(format!("set the resources of sandbox {id}: {error}"))
-        })
-    }
-
-    pub async fn usage(&self, id: &str, container: &str) -> Result<Usage, RuntimeError> {
-        let dir = self.dir(id)?;
-        let container = container.to_owned();
-        let read = move || {
-            let spec = removal::read_spec(&dir)?;
-            cgroup::host().usage(&format!("{}/{container}", spec.cgroup))
-        };
-        let usage = Tasks::blocking(read)
-            .await
-            .map_err(|error| RuntimeError::Failed(error.to_string()))?;
-        usage.ok_or_else(|| RuntimeError::NotFound(format!("usage of a container of sandbox {id}")))
     }
 }
 

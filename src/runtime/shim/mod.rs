@@ -15,7 +15,11 @@ mod serve;
 mod stdio;
 
 use crate::{
-    runtime::{cgroup, model::SandboxInfo, sys},
+    runtime::{
+        cgroup,
+        model::{SandboxInfo, SandboxSpec},
+        sys,
+    },
     task::clock,
 };
 use protocol::{Failure, SANDBOX_FILE, SOCKET_FILE, SandboxFile};
@@ -34,6 +38,13 @@ use std::{
 };
 
 pub use container::{log_path, place};
+
+/// The directory of what a container has written to its root file system.
+#[must_use]
+pub fn upper_of(sandbox: &SandboxSpec, container: &str) -> PathBuf {
+    let dir = place(sandbox, container);
+    rootfs::Place { dir }.upper()
+}
 
 /// The hidden command's name.
 pub const COMMAND: &str = "shim";

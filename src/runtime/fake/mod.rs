@@ -3,15 +3,16 @@
 //! It keeps the contract of [`Runtime`](super::Runtime): acts are safe to repeat, events come after the state they
 //! tell of. It knows no processes: streams are empty or what the test says.
 
+mod world;
+
 use super::{
     Answer, Runtime,
     model::{
-        ContainerInfo, ContainerSpec, ContainerState, ExecIo, ExecSpec, Exit, ImageInfo,
-        PullProgress, PullRequest, Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec,
-        Usage,
+        ContainerInfo, ContainerSpec, ContainerState, ExecIo, ExecSpec, ImageInfo, PullProgress,
+        PullRequest, Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, SandboxStats,
+        Space, Usage,
     },
 };
-use crate::task::clock;
 use futures_util::FutureExt;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::sync::mpsc;
+use world::World;
 
 /// What a container does when it is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,30 +40,20 @@ pub struct ExecResult {
     pub code: i32,
 }
 
+/// What every container uses.
+const USAGE: Usage = Usage {
+    cpu_nanos: 1_000_000,
+    memory_bytes: 2 << 20,
+    working_set_bytes: 1 << 20,
+    rss_bytes: 1 << 20,
+};
+
 type OnStart = Box<dyn Fn(&ContainerSpec) -> Behavior + Send>;
 type OnExec = Box<dyn Fn(&str, &ExecSpec) -> ExecResult + Send>;
 
 /// Cheap to clone; the clones are the same.
 #[derive(Clone)]
 pub struct FakeRuntime(Arc<Mutex<World>>);
-
-struct World {
-    sandboxes: BTreeMap<String, Sandbox>,
-    images: BTreeMap<String, ImageInfo>,
-    refused: HashMap<String, fn(String) -> RuntimeError>,
-    subscribers: Vec<mpsc::Sender<RuntimeEvent>>,
-    on_start: OnStart,
-    on_exec: OnExec,
-    ignored_signals: Vec<i32>,
-    last_pid: i32,
-    pulls: Vec<String>,
-}
-
-struct Sandbox {
-    spec: SandboxSpec,
-    info: SandboxInfo,
-    specs: HashMap<String, ContainerSpec>,
-}
 
 impl Default for FakeRuntime {
     fn default() -> FakeRuntime {
@@ -161,185 +153,6 @@ impl FakeRuntime {
             .sandboxes
             .get(id)
             .map(|sandbox| sandbox.spec.clone())
-    }
-}
-
-impl World {
-    fn emit(&mut self, event: &RuntimeEvent) {
-        self.subscribers.retain(|subscriber| {
-            !matches!(
-                subscriber.try_send(event.clone()),
-                Err(mpsc::error::TrySendError::Closed(_))
-            )
-        });
-    }
-
-    fn add_image(&mut self, reference: &str) -> ImageInfo {
-        let number = self.images.len() + 1;
-        let image = self
-            .images
-            .entry(reference.to_owned())
-            .or_insert_with(|| ImageInfo {
-                id: format!("sha256:{number:064x}"),
-                tags: vec![reference.to_owned()],
-                digests: vec![format!("{reference}@sha256:{number:064x}")],
-                size_bytes: 1000,
-                ..ImageInfo::default()
-            });
-        image.clone()
-    }
-
-    fn newest(&self, sandbox: &str, name: &str) -> Option<String> {
-        let containers = &self.sandboxes.get(sandbox)?.info.containers;
-        let named = containers.iter().filter(|container| container.name == name);
-        named
-            .max_by_key(|container| container.attempt)
-            .map(|container| container.id.clone())
-    }
-
-    fn container(&mut self, sandbox: &str, id: &str) -> Result<&mut ContainerInfo, RuntimeError> {
-        let found = self.sandboxes.get_mut(sandbox);
-        let found =
-            found.and_then(|sandbox| sandbox.info.containers.iter_mut().find(|c| c.id == id));
-        found.ok_or_else(|| RuntimeError::NotFound(format!("container {id}")))
-    }
-
-    fn end(&mut self, sandbox: &str, id: &str, code: i32, signal: i32, message: &str) -> bool {
-        let now = clock::now();
-        let Ok(container) = self.container(sandbox, id) else {
-            return false;
-        };
-        let started_at = match container.state {
-            ContainerState::Running { started_at, .. } => Some(started_at),
-            ContainerState::Created => None,
-            ContainerState::Exited(_) => return false,
-        };
-        container.state = ContainerState::Exited(Exit {
-            code,
-            signal,
-            oom_killed: false,
-            started_at,
-            finished_at: now,
-            message: message.to_owned(),
-        });
-        let container = Box::new(container.clone());
-        self.emit(&RuntimeEvent::ContainerExited {
-            sandbox: sandbox.to_owned(),
-            container,
-        });
-        true
-    }
-
-    fn pid(&mut self) -> i32 {
-        self.last_pid += 1;
-        self.last_pid
-    }
-
-    fn create_sandbox(&mut self, spec: SandboxSpec) -> SandboxInfo {
-        if let Some(sandbox) = self
-            .sandboxes
-            .get(&spec.id)
-            .filter(|sandbox| sandbox.info.alive)
-        {
-            return sandbox.info.clone();
-        }
-        let info = SandboxInfo {
-            id: spec.id.clone(),
-            pid: self.pid(),
-            netns: format!("/fake/{}/net", spec.id).into(),
-            created_at: clock::now(),
-            alive: true,
-            labels: spec.labels.clone(),
-            containers: Vec::new(),
-        };
-        let sandbox = Sandbox {
-            info: info.clone(),
-            specs: HashMap::new(),
-            spec,
-        };
-        self.sandboxes.insert(info.id.clone(), sandbox);
-        info
-    }
-
-    fn create_container(
-        &mut self,
-        id: &str,
-        spec: ContainerSpec,
-    ) -> Result<ContainerInfo, RuntimeError> {
-        let pid = self.pid();
-        let sandbox = self
-            .sandboxes
-            .get_mut(id)
-            .filter(|sandbox| sandbox.info.alive);
-        let sandbox = sandbox.ok_or_else(|| RuntimeError::NotFound(format!("sandbox {id}")))?;
-        let same = |info: &&ContainerInfo| info.name == spec.name && info.attempt == spec.attempt;
-        if let Some(existing) = sandbox.info.containers.iter().find(same) {
-            return Ok(existing.clone());
-        }
-        let info = ContainerInfo {
-            id: format!("{pid:064x}"),
-            name: spec.name.clone(),
-            attempt: spec.attempt,
-            image: spec.image.clone(),
-            state: ContainerState::Created,
-            log_path: sandbox
-                .spec
-                .log_dir
-                .join(&spec.name)
-                .join(format!("{}.log", spec.attempt)),
-            labels: spec.labels.clone(),
-        };
-        sandbox.info.containers.push(info.clone());
-        sandbox.specs.insert(info.id.clone(), spec);
-        Ok(info)
-    }
-
-    fn set_resources(
-        &mut self,
-        id: &str,
-        container: Option<&str>,
-        resources: Resources,
-    ) -> Result<(), RuntimeError> {
-        let missing = || RuntimeError::NotFound(format!("sandbox {id}"));
-        let sandbox = self.sandboxes.get_mut(id).ok_or_else(missing)?;
-        match container {
-            None => sandbox.spec.resources = resources,
-            Some(container) => {
-                let missing = || RuntimeError::NotFound(format!("container {container}"));
-                sandbox
-                    .specs
-                    .get_mut(container)
-                    .ok_or_else(missing)?
-                    .resources = resources;
-            }
-        }
-        Ok(())
-    }
-
-    fn start_container(&mut self, sandbox: &str, id: &str) -> Result<ContainerInfo, RuntimeError> {
-        let pid = self.pid();
-        let spec = self
-            .sandboxes
-            .get(sandbox)
-            .and_then(|sandbox| sandbox.specs.get(id));
-        let behavior = spec.map_or(Behavior::Run, |spec| (self.on_start)(spec));
-        let container = self.container(sandbox, id)?;
-        if container.state != ContainerState::Created {
-            return Ok(container.clone());
-        }
-        if let Behavior::CannotRun(reason) = behavior {
-            self.end(sandbox, id, 128, 0, &reason);
-            return Err(RuntimeError::CannotRun(reason));
-        }
-        container.state = ContainerState::Running {
-            pid,
-            started_at: clock::now(),
-        };
-        let started = container.clone();
-        if let Behavior::Exit(code) = behavior {
-            self.end(sandbox, id, code, 0, "");
-        }
-        Ok(started)
     }
 }
 
@@ -456,12 +269,31 @@ impl Runtime for FakeRuntime {
     }
 
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {
-        let usage = Usage {
-            cpu_nanos: 1_000_000,
-            memory_bytes: 2 << 20,
-            working_set_bytes: 1 << 20,
-        };
-        answer(self.world().container(sandbox, container).map(|_| usage))
+        answer(self.world().container(sandbox, container).map(|_| USAGE))
+    }
+
+    fn stats<'a>(&'a self, sandbox: &'a str) -> Answer<'a, SandboxStats> {
+        let world = self.world();
+        let missing = || RuntimeError::NotFound(format!("sandbox {sandbox}"));
+        let found = world.sandboxes.get(sandbox).ok_or_else(missing);
+        let found = found.map(|sandbox| SandboxStats {
+            usage: USAGE,
+            processes: 1,
+            containers: sandbox
+                .info
+                .containers
+                .iter()
+                .filter(|container| matches!(container.state, ContainerState::Running { .. }))
+                .map(|container| (container.id.clone(), USAGE))
+                .collect(),
+        });
+        answer(found)
+    }
+
+    fn rootfs_space<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Space> {
+        let mut world = self.world();
+        let found = world.container(sandbox, container);
+        answer(found.map(|_| Space::default()))
     }
 
     fn image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<ImageInfo>> {
@@ -496,6 +328,7 @@ impl Runtime for FakeRuntime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::model::Exit;
 
     #[tokio::test]
     async fn containers_run_until_told_to_end() {
