@@ -4,6 +4,7 @@
 
 pub mod autoscaler;
 pub mod call;
+pub mod cron;
 pub mod decode;
 pub mod duration;
 pub mod error;

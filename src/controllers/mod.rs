@@ -12,6 +12,7 @@ mod revision;
 mod share;
 
 mod collector;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
@@ -94,6 +95,7 @@ pub const ALL: &[(&str, Start)] = &[
     ("endpoint", endpoint::start_endpoints),
     ("endpointslicemirroring", endpoint::start_mirroring),
     ("job", job::start),
+    ("cronjob", cronjob::start),
     ("node-lifecycle", node::start_lifecycle),
     ("taint-eviction", node::start_eviction),
     ("pod-garbage-collector", node::start_pod_collection),

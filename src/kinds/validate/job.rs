@@ -1,11 +1,17 @@
 //! Jobs and CronJobs.
 
 use super::{
-    cron,
     finding::{Field, Findings, same},
     format, labels, pod, workload,
 };
-use crate::{api::error::Cause, kinds::UpdateContext};
+use crate::{
+    api::{
+        cron::{self, Schedule},
+        error::Cause,
+    },
+    kinds::UpdateContext,
+};
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 const CHARACTERS: &str = "_-.+";
@@ -367,7 +373,7 @@ pub fn cron_job(object: &Value) -> Vec<Cause> {
     if schedule.is_empty() {
         found.required(&schedule.path, "");
     } else {
-        if let Err(about) = cron::check(schedule.text()) {
+        if let Err(about) = Schedule::parse(schedule.text(), TimeZone::UTC) {
             found.invalid(&schedule.path, schedule.text(), &about);
         }
         if schedule.text().contains("TZ") {
@@ -423,5 +429,8 @@ fn time_zone(field: &Field<'_>, found: &mut Findings) {
         let about =
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         found.invalid(&field.path, name, about);
+    }
+    if cron::zone(name).is_none() {
+        found.invalid(&field.path, name, &format!("unknown time zone {name}"));
     }
 }

@@ -12,7 +12,6 @@ mod resources;
 pub mod pod;
 pub mod workload;
 
-mod cron;
 pub mod job;
 
 pub mod config;
