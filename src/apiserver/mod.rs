@@ -23,5 +23,5 @@ pub mod health;
 pub mod metrics;
 pub mod openapi;
 
-pub use listen::{Server, ServerConfig};
+pub use listen::{Handler, Server, ServerConfig};
 pub use stream::NodeDirectory;

@@ -273,3 +273,17 @@ fn proxies_reach_pods_and_nodes() {
     let stats = server.ask(get("/api/v1/nodes/n/proxy/stats/summary"));
     assert_eq!(stats.json()["node"]["nodeName"], "n");
 }
+
+#[test]
+fn a_watch_comes_as_messages_too() {
+    let server = start();
+    let path = format!("{PODS}?watch=1&timeoutSeconds=1");
+    let (chosen, heard) = talk(&server, &path, "", vec![]);
+    assert_eq!(chosen, "");
+    let [Message::Text(text), Message::Close(_)] = &heard[..] else {
+        panic!("{heard:?}");
+    };
+    let event: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(event["type"], "ADDED");
+    assert_eq!(event["object"]["metadata"]["name"], "p");
+}

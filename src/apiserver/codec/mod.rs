@@ -5,7 +5,7 @@
 pub mod accept;
 pub mod protobuf;
 pub mod table;
-mod watch;
+pub mod watch;
 
 pub use accept::{Circumstances, Format, Shape, Wanted, negotiate};
 

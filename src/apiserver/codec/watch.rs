@@ -10,10 +10,24 @@ use crate::{
     task::Stop,
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 
 /// Events that are waiting anyway are sent together, up to this many.
 const BURST: usize = 64;
+
+/// One text per event, for messages of a WebSocket: JSON in the wanted shape, whatever the wanted format.
+pub fn texts(
+    mut codec: Codec,
+    events: BoxStream<'static, WatchEvent>,
+) -> impl Stream<Item = Bytes> + Send + 'static {
+    codec.wanted.format = Format::Json;
+    let mut is_first = true;
+    events.map(move |event| {
+        let mut out = BytesMut::new();
+        write(&mut out, &codec, event, std::mem::take(&mut is_first));
+        out.freeze()
+    })
+}
 
 pub fn answer(codec: Codec, events: BoxStream<'static, WatchEvent>, mut stop: Stop) -> Answer {
     let mut is_first = true;

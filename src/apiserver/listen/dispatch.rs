@@ -7,17 +7,17 @@ use super::{
 use crate::{
     api::{
         ApiError,
-        call::{Body, Call, PatchKind, User, Verb},
+        call::{Body, Call, Outcome, PatchKind, User, Verb},
     },
     apiserver::{
         authenticate,
         authorize::Attributes,
-        codec::{Circumstances, Codec, negotiate, protobuf, table::Include},
+        codec::{Circumstances, Codec, negotiate, protobuf, table::Include, watch},
         request::{
             ResourcePath, body,
             options::{self, Query},
         },
-        stream,
+        stream::{self, Upgrade},
     },
     kinds::{self, Kind},
 };
@@ -256,8 +256,8 @@ async fn long(
 
 /// Everything the registry serves.
 async fn resource_request(
-    front: &Front,
-    peer: &Peer,
+    front: &Arc<Front>,
+    peer: &Arc<Peer>,
     user: &User,
     request: Request<Incoming>,
     target: &Target,
@@ -301,9 +301,22 @@ async fn resource_request(
     };
     let bytes = body::read(incoming).await?;
     let body = body::decode(verb, patch, content_type, bytes, kind)?;
-    let call = call(verb, patch, path, body, &query, user_agent)?;
+    let call = call(verb, patch, path.clone(), body, &query, user_agent)?;
     let reply = front.call(user, call).await?;
-    codec.answer(reply, peer.stop.clone())
+    match reply.outcome {
+        Outcome::Watch(events) if Upgrade::of(&parts.headers) == Upgrade::WebSocket => {
+            let connect = stream::Connect {
+                front,
+                peer,
+                user: user.clone(),
+                path,
+                is_served: true,
+            };
+            let request = Request::from_parts(parts, ());
+            stream::watch(&connect, request, watch::texts(codec, events))
+        }
+        _ => codec.answer(reply, peer.stop.clone()),
+    }
 }
 
 fn call(

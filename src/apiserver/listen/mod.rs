@@ -5,6 +5,9 @@
 
 pub mod answer;
 pub(super) mod dispatch;
+mod handler;
+
+pub use handler::Handler;
 
 use super::{
     authenticate::certificate_user, discovery::Discovery, health::Health, metrics::Metrics,
@@ -107,6 +110,12 @@ impl Server {
     /// From now on `/readyz` is good: what every cluster holds was made.
     pub fn ready(&self) {
         self.0.health.bootstrapped();
+    }
+
+    /// Serves requests that arrive elsewhere, all of them as `user`. What they start ends with `tasks`.
+    #[must_use]
+    pub fn handler(&self, user: User, tasks: Tasks) -> Handler {
+        Handler::new(Arc::clone(&self.0), user, tasks)
     }
 
     /// Accepts connections until the group is stopped. May run for several listeners.

@@ -1,5 +1,7 @@
 //! Requests that become a conversation with a node: logs, exec, attach, port-forward, proxy.
 //!
+//! Watches over a WebSocket end here as well, for browsers: they allow only six plain connections to one server.
+//!
 //! Everything that can be refused is refused before a protocol is switched, as an ordinary `Status`.
 
 mod forward;
@@ -9,6 +11,7 @@ mod remote;
 mod socket;
 mod spdy;
 mod target;
+mod watch;
 
 use super::{
     authorize::Attributes,
@@ -21,8 +24,9 @@ use super::{
 use crate::api::{ApiError, call::User, name::Key, stream::NodeApi};
 use http::Method;
 use hyper::{Request, body::Incoming};
-use socket::Upgrade;
+pub(super) use socket::Upgrade;
 use std::sync::Arc;
+pub(super) use watch::serve as watch;
 
 /// Finds node agents by the name of their Node.
 pub trait NodeDirectory: Send + Sync {

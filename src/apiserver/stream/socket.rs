@@ -77,9 +77,9 @@ fn choose<'a>(
 }
 
 /// Answers 101 and runs `talk` on the WebSocket.
-pub fn websocket<F, W>(
+pub fn websocket<B, F, W>(
     connect: &Connect<'_>,
-    mut request: Request<Incoming>,
+    mut request: Request<B>,
     served: &[&'static str],
     talk: F,
 ) -> Result<Answer, ApiError>
