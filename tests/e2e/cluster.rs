@@ -73,7 +73,8 @@ impl Place {
         self.home.path().join("kubeconfig")
     }
 
-    fn environment(&self, command: &mut Command) {
+    /// What a program needs to mean this place.
+    pub fn environment(&self, command: &mut Command) {
         let home = self.home.path();
         command
             .env("HOME", home)

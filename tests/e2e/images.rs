@@ -78,6 +78,22 @@ impl Image {
         self
     }
 
+    /// A folder of this machine with all it holds. Links in it are followed.
+    pub fn tree(mut self, path: &str) -> Image {
+        let mut folders = vec![PathBuf::from(path)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.exists() {
+                    self.files.insert(path);
+                }
+            }
+        }
+        self
+    }
+
     pub fn text(mut self, path: &str, text: &str) -> Image {
         self.texts
             .push((path.trim_start_matches('/').to_owned(), text.to_owned()));
@@ -199,13 +215,17 @@ pub fn load_busybox(place: &Place) {
     load(place, &busybox("busybox:1.36"), "busybox");
 }
 
-/// curl with what it needs to resolve names, as `curl:test`.
-pub fn load_curl(place: &Place) {
-    let image = Image::new("curl:test")
+/// curl with what it needs to resolve names.
+pub fn curl(tag: &str) -> Image {
+    Image::new(tag)
         .program("/usr/bin/curl")
         .text("/etc/nsswitch.conf", "hosts: files dns\n")
-        .cmd(&["sleep", "100000"]);
-    load(place, &image, "curl");
+        .cmd(&["sleep", "100000"])
+}
+
+/// As `curl:test`.
+pub fn load_curl(place: &Place) {
+    load(place, &curl("curl:test"), "curl");
 }
 
 const NGINX_CONF: &str = "
@@ -216,6 +236,7 @@ pid /run/nginx.pid;
 events { worker_connections 64; }
 http {
   access_log /dev/stdout;
+  include /etc/nginx/conf.d/*.conf;
   server {
     listen 80;
     listen 8080;
@@ -228,6 +249,8 @@ http {
 pub fn nginx(tag: &str) -> Image {
     Image::new(tag)
         .program("/usr/sbin/nginx")
+        .program("/bin/bash")
+        .program("/usr/bin/printenv")
         .text("/etc/nginx/nginx.conf", NGINX_CONF)
         .text(
             "/usr/share/nginx/html/index.html",

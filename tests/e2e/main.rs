@@ -13,6 +13,7 @@
 
 mod census;
 mod cluster;
+mod concepts;
 mod images;
 mod registry;
 mod stories;

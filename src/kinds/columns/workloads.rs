@@ -144,7 +144,14 @@ pub const CRON_JOB: &[Column] = &[
     NAME,
     string("Schedule", |job, _| field(job, "/spec/schedule").into()),
     string("Timezone", |job, _| text_or(job, "/spec/timeZone", NONE)),
-    boolean("Suspend", |job, _| flag(job, "/spec/suspend").into()),
+    boolean("Suspend", |job, _| {
+        let word = if flag(job, "/spec/suspend") {
+            "True"
+        } else {
+            "False"
+        };
+        word.into()
+    }),
     integer("Active", |job, _| list(job, "/status/active").len().into()),
     string("Last Schedule", |job, now| {
         age_or(job, "/status/lastScheduleTime", now, NONE)

@@ -3,16 +3,15 @@
 pub mod apps;
 mod lifecycle;
 mod pods;
-mod seeds;
 
-use super::Story;
+use super::{Story, concepts};
 
 pub fn all() -> impl Iterator<Item = Story> {
     [
         lifecycle::STORIES,
         pods::STORIES,
         apps::STORIES,
-        seeds::STORIES,
+        concepts::STORIES,
     ]
     .into_iter()
     .flatten()

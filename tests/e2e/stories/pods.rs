@@ -45,6 +45,8 @@ fn logs_exec_and_exit_codes() {
         .unwrap();
     assert_eq!(code.status.code(), Some(7));
     place.kubectl(&["delete", "pod", "-n", "pods", "talker", "--grace-period=1"]);
+    let gone = place.kubectl_fails(&["get", "pod", "-n", "pods", "talker"]);
+    assert!(gone.contains("pods \"talker\" not found"), "{gone}");
 }
 
 fn a_missing_image_is_told() {
