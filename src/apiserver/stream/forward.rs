@@ -56,9 +56,12 @@ impl Pod {
     async fn connect(&self, port: u16) -> Result<Box<dyn Duplex>, String> {
         let connected = self.node.port_forward(self.key.clone(), port).await;
         connected.map_err(|failure| {
+            let why = failure.message.as_str();
+            // The prefix of a refused request; here the text stands alone.
+            let why = why.strip_prefix("Internal error occurred: ").unwrap_or(why);
             format!(
-                "error forwarding port {port} to pod {}, uid {}: {}",
-                self.key, self.uid, failure.message
+                "error forwarding port {port} to pod {}, uid {}: {why}",
+                self.key, self.uid
             )
         })
     }

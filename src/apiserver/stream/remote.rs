@@ -77,11 +77,12 @@ pub async fn serve(connect: &Connect<'_>, request: Request<Incoming>) -> Result<
         false => target.node.attach(target.key, container, options).await?,
     };
     match upgrade {
-        Upgrade::WebSocket => {
-            socket::websocket(connect, request, SOCKET_PROTOCOLS, |socket, protocol| {
-                over_socket(socket, protocol, session)
-            })
-        }
+        Upgrade::WebSocket => socket::websocket(
+            connect,
+            request,
+            SOCKET_PROTOCOLS,
+            move |socket, protocol| over_socket(socket, protocol, session, wanted),
+        ),
         _ => Ok(socket::spdy(
             connect,
             request,
@@ -97,6 +98,21 @@ struct Wanted {
     stdout: bool,
     stderr: bool,
     tty: bool,
+}
+
+impl Wanted {
+    /// The lowest channel that the client reads.
+    fn first_output(self) -> u8 {
+        match self {
+            Wanted { stdout: true, .. } => STDOUT,
+            Wanted {
+                stderr: true,
+                tty: false,
+                ..
+            } => STDERR,
+            _ => ERROR,
+        }
+    }
 }
 
 /// What the output side has to send next.
@@ -217,14 +233,15 @@ fn told(end: &SessionEnd, protocol: &str) -> Option<Vec<u8>> {
     })
 }
 
-async fn over_socket(socket: Socket, protocol: &'static str, session: Session) {
+async fn over_socket(socket: Socket, protocol: &'static str, session: Session, wanted: Wanted) {
     let is_text = protocol.contains("base64");
     let (mut inputs, mut outputs) = split(session);
     let (mut sink, stream) = socket.split();
     let output = async {
-        for channel in [STDOUT, STDERR, ERROR] {
-            sink.send(message(is_text, channel, b"")).await?;
-        }
+        // An empty message tells the client that the connection stands; as upstream on one channel only, because kubectl
+        // complains of channels that it has not asked for.
+        sink.send(message(is_text, wanted.first_output(), b""))
+            .await?;
         loop {
             match outputs.next().await {
                 Output::Bytes(channel, bytes) => {

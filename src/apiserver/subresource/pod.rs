@@ -44,7 +44,9 @@ pub fn put_resources(_: &Kind, old: &Value, candidate: &Value) -> Result<Value, 
     let mut new = old.clone();
     for group in ["containers", "initContainers"] {
         let wanted = list(candidate, group).to_vec();
-        let Some(containers) = new["spec"][group].as_array_mut() else {
+        // Not by index, which would add what is missing.
+        let containers = new["spec"].get_mut(group).and_then(Value::as_array_mut);
+        let Some(containers) = containers else {
             continue;
         };
         for container in containers {

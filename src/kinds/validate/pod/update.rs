@@ -5,6 +5,7 @@ use crate::{
     api::error::Cause,
     kinds::{
         UpdateContext,
+        defaults::pod::quality_of_service,
         validate::{
             finding::{Field, Findings, difference, same},
             format, resources,
@@ -281,6 +282,11 @@ fn resize(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
                 }
             }
         }
+    }
+    let class = old.at(&["status", "qosClass"]);
+    if quality_of_service(&new.child("spec").json()) != class.text() {
+        let about = "Pod QOS Class may not change as a result of resizing";
+        found.invalid("spec", class.text(), about);
     }
     if found.is_empty() && !same(Some(&rest), old.child("spec").value) {
         found.forbidden("spec", "only cpu and memory resources are mutable");
