@@ -13,6 +13,7 @@ pub mod name;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod placement;
 pub mod protobuf;
 pub mod quantity;
 pub mod schema;

@@ -3,6 +3,8 @@
 use super::{
     host::Host,
     observed::Ended,
+    plan::START_ERROR,
+    qos, resize,
     spec::{self, Wanted},
     translate::{self, Parts, env, etc, mount, title},
     volume::Prepared,
@@ -188,7 +190,7 @@ pub async fn start(
             ended: Some(Box::new(Ended {
                 id: created.id.clone(),
                 code: 128,
-                reason: "StartError".to_owned(),
+                reason: START_ERROR.to_owned(),
                 message: failure.to_string(),
                 finished_at: now,
                 ..Ended::default()
@@ -323,6 +325,30 @@ fn termination_log(host: &Host, uid: &str, container: &str, attempt: u32) -> Pat
     directory.join(format!("{container}-{attempt}"))
 }
 
+/// Gives running containers what was granted: the pod's own limits are widened first and narrowed last, unless
+/// containers are still to start anew. `before` and `pod` say what was and what was granted.
+pub async fn resize(
+    host: &Host,
+    pod: &Pod,
+    before: &Pod,
+    containers: &[(String, String)],
+    narrows: bool,
+) -> Result<(), RuntimeError> {
+    let spec = spec::of(pod);
+    let (old, new) = (qos::pod(&spec::of(before)), qos::pod(&spec));
+    let set = |container, resources| host.runtime.set_resources(pod.uid(), container, resources);
+    set(None, resize::widest(&old, &new)).await?;
+    for (name, id) in containers {
+        if let Some(wanted) = spec::container(&spec, name) {
+            set(Some(id.as_str()), qos::container(&wanted.container)).await?;
+        }
+    }
+    if narrows {
+        set(None, new).await?;
+    }
+    Ok(())
+}
+
 /// The end of a container with the message it left.
 pub async fn ended(host: &Host, pod: &Pod, info: &ContainerInfo) -> Option<Ended> {
     let ContainerState::Exited(exit) = info.state.clone() else {
@@ -361,7 +387,7 @@ pub fn end_of(info: &ContainerInfo, exit: &Exit, message: String) -> Ended {
     let never_started = exit.started_at.is_none() && !exit.message.is_empty();
     let reason = match exit.code {
         _ if exit.oom_killed => "OOMKilled",
-        _ if never_started => "StartError",
+        _ if never_started => START_ERROR,
         0 => "Completed",
         _ => "Error",
     };

@@ -3,6 +3,7 @@
 //! The scheduler has asked the same, but somebody may bind pods by hand, and two schedulers may race.
 
 use super::{observed::Verdict, qos, spec};
+use crate::api::placement::{self, Site};
 use k8s_openapi::api::core::v1::{ContainerPort, Node, Pod, PodSpec};
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ const SAFE_SYSCTLS: &[&str] = &[
 /// What the node offers, in thousandths.
 pub type Allocatable = BTreeMap<String, i64>;
 
-/// Why the pod may not run here, next to those admitted before.
+/// Why the pod may not run here, next to those admitted before. In upstream's order: of several reasons the first is
+/// told.
 #[must_use]
 pub fn admit(
     pod: &Pod,
@@ -36,50 +38,97 @@ pub fn admit(
     others: &[&Pod],
 ) -> Option<Verdict> {
     let spec = spec::of(pod);
-    let reject = |reason: &str, message: String| {
-        Some(Verdict {
-            reason: reason.to_owned(),
-            message,
-            is_rejection: true,
-            ..Verdict::default()
-        })
+    let reject = |(reason, message): (String, String)| Verdict {
+        reason,
+        message,
+        is_rejection: true,
+        ..Verdict::default()
+    };
+    let predicate = |name: &str, why: &str| {
+        Some(reject((
+            name.to_owned(),
+            format!("Predicate {name} failed: {why}"),
+        )))
     };
     if let Some(sysctl) = forbidden_sysctl(&spec) {
         let message = format!("forbidden sysctl: \"{sysctl}\" not allowlisted");
-        return reject("SysctlForbidden", message);
+        return Some(reject(("SysctlForbidden".to_owned(), message)));
+    }
+    if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Some(reject(("PodOSNotSupported".to_owned(), message.to_owned())));
+    }
+    if let Some((name, message)) = lacks(&spec, allocatable, others) {
+        return Some(reject((format!("OutOf{name}"), message)));
     }
     if !selects(&spec, node) {
-        let message =
-            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
-        return reject("NodeAffinity", message.to_owned());
+        let why = "node(s) didn't match Pod's node affinity/selector";
+        return predicate("NodeAffinity", why);
     }
     if ports_clash(&spec, others) {
-        let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-        return reject("NodePorts", message.to_owned());
+        let why = "node(s) didn't have free ports for the requested pod ports";
+        return predicate("NodePorts", why);
     }
+    if is_driven_out(&spec, node) {
+        let why = "node(s) had taints that the pod didn't tolerate";
+        return predicate("TaintToleration", why);
+    }
+    None
+}
+
+/// The first resource that the node has too little of, and the message that says so.
+#[must_use]
+pub fn lacks(
+    spec: &PodSpec,
+    allocatable: &Allocatable,
+    others: &[&Pod],
+) -> Option<(String, String)> {
+    const FIRST: &[&str] = &["cpu", "memory", "ephemeral-storage"];
     let lacking = |name: &str, requested: i64, used: i64, capacity: i64| {
         let message = format!(
             "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
         );
-        reject(&format!("OutOf{name}"), message)
+        Some((name.to_owned(), message))
     };
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
     if count >= PODS_MAX {
         return lacking("pods", 1, count, PODS_MAX);
     }
-    for (name, &capacity) in allocatable {
-        let requested = qos::requests(&spec, name);
-        let used: i64 = others
-            .iter()
-            .map(|other| qos::requests(&spec::of(other), name))
-            .sum();
+    let others: Vec<_> = others.iter().map(|other| spec::of(other)).collect();
+    let known = FIRST.iter().copied();
+    let rest = allocatable.keys().map(String::as_str);
+    for name in known.chain(rest.filter(|name| !FIRST.contains(name))) {
+        let capacity = allocatable.get(name).copied().unwrap_or(0);
+        let requested = qos::requests(spec, name);
+        let used: i64 = others.iter().map(|other| qos::requests(other, name)).sum();
         if requested > 0 && requested.saturating_add(used) > capacity {
-            // Cores are counted in thousandths, everything else in ones.
-            let unit = if name == "cpu" { 1 } else { 1000 };
+            let unit = unit(name);
             return lacking(name, requested / unit, used / unit, capacity / unit);
         }
     }
     None
+}
+
+/// Cores are counted in thousandths, everything else in ones.
+fn unit(name: &str) -> i64 {
+    if name == "cpu" { 1 } else { 1000 }
+}
+
+/// Why the node could not grant this even if it were empty.
+#[must_use]
+pub fn exceeds(spec: &PodSpec, allocatable: &Allocatable) -> Option<String> {
+    ["memory", "cpu"].into_iter().find_map(|name| {
+        let requested = qos::requests(spec, name);
+        let capacity = allocatable.get(name).copied().unwrap_or(0);
+        let unit = unit(name);
+        (requested > capacity).then(|| {
+            format!(
+                "Node didn't have enough capacity: {name}, requested: {}, capacity: {}",
+                requested / unit,
+                capacity / unit
+            )
+        })
+    })
 }
 
 fn forbidden_sysctl(spec: &PodSpec) -> Option<String> {
@@ -90,11 +139,38 @@ fn forbidden_sysctl(spec: &PodSpec) -> Option<String> {
         .map(|sysctl| sysctl.name.clone())
 }
 
-/// The node selector; affinity is left to the scheduler.
+/// Node selector and required node affinity.
 fn selects(spec: &PodSpec, node: &Node) -> bool {
     let labels = node.metadata.labels.clone().unwrap_or_default();
+    let site = Site {
+        name: node.metadata.name.as_deref().unwrap_or_default(),
+        labels: &labels,
+    };
+    let affinity = spec.affinity.as_ref();
+    let affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| {
+        affinity
+            .required_during_scheduling_ignored_during_execution
+            .as_ref()
+    });
     let mut selector = spec.node_selector.iter().flatten();
     selector.all(|(key, value)| labels.get(key) == Some(value))
+        && required.is_none_or(|required| placement::selects(required, site))
+}
+
+/// Whether the node has a `NoExecute` taint that the pod does not tolerate.
+fn is_driven_out(spec: &PodSpec, node: &Node) -> bool {
+    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    let taints = node
+        .spec
+        .iter()
+        .flat_map(|spec| spec.taints.iter().flatten());
+    taints.into_iter().any(|taint| {
+        taint.effect == "NoExecute"
+            && !tolerations
+                .iter()
+                .any(|toleration| placement::tolerates(toleration, taint))
+    })
 }
 
 fn ports_clash(spec: &PodSpec, others: &[&Pod]) -> bool {
@@ -157,12 +233,17 @@ mod tests {
 
     #[test]
     fn pods_are_admitted_or_told_why_not() {
-        let node = json!({"metadata": {"name": "n", "labels": {"disk": "ssd"}}});
+        let node = json!({"metadata": {"name": "n", "labels": {"disk": "ssd"}},
+            "spec": {"taints": [{"key": "quiet", "effect": "NoSchedule"}]}});
         let node: Node = serde_json::from_value(node).unwrap();
         let allocatable = Allocatable::from([
             ("cpu".to_owned(), 2000),
             ("memory".to_owned(), 1_048_576_000),
         ]);
+        let affinity = |value: &str| {
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": [value]}]}]}}}})
+        };
         let sysctl =
             |name: &str| json!({"securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
         #[rustfmt::skip]
@@ -171,6 +252,9 @@ mod tests {
             (cpu("1500m"), cpu("1"), "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"),
             (json!({"nodeSelector": {"disk": "ssd"}}), cpu("1"), ""),
             (json!({"nodeSelector": {"disk": "hdd"}}), cpu("1"), "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+            (affinity("ssd"), cpu("1"), ""),
+            (affinity("hdd"), cpu("1"), "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+            (json!({"os": {"name": "windows"}}), cpu("1"), "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS"),
             (port("", "TCP"), port("127.0.0.1", "TCP"), "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"),
             (port("127.0.0.1", "TCP"), port("127.0.0.2", "TCP"), ""),
             (port("", "UDP"), port("", "TCP"), ""),
@@ -183,5 +267,44 @@ mod tests {
             let text = verdict.map(|verdict| format!("{}: {}", verdict.reason, verdict.message));
             assert_eq!(text.unwrap_or_default(), expected, "{mine}");
         }
+    }
+
+    #[test]
+    fn taints_drive_out_who_does_not_tolerate_them() {
+        let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "k", "value": "v", "effect": "NoExecute"}]}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        let verdict = |spec: &Value| admit(&pod(spec), &node, &Allocatable::new(), &[]);
+        let refused = verdict(&json!({})).unwrap();
+        assert_eq!(refused.reason, "TaintToleration");
+        assert_eq!(
+            refused.message,
+            "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+        );
+        let tolerant = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
+        assert_eq!(verdict(&tolerant), None);
+    }
+
+    #[test]
+    fn a_node_is_full_with_its_pods() {
+        let other = pod(&json!({}));
+        let others = vec![&other; 110];
+        let (name, message) = lacks(&spec::of(&other), &Allocatable::new(), &others).unwrap();
+        assert_eq!(name, "pods");
+        assert_eq!(
+            message,
+            "Node didn't have enough resource: pods, requested: 1, used: 110, capacity: 110"
+        );
+    }
+
+    #[test]
+    fn what_even_an_empty_node_cannot_grant() {
+        let allocatable =
+            Allocatable::from([("cpu".to_owned(), 2000), ("memory".to_owned(), 1000)]);
+        let asked = |amount: &str| exceeds(&spec::of(&pod(&cpu(amount))), &allocatable);
+        assert_eq!(asked("2"), None);
+        assert_eq!(
+            asked("3").as_deref(),
+            Some("Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000")
+        );
     }
 }

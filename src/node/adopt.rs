@@ -5,6 +5,7 @@
 use super::{
     act::end_of,
     observed::{Ended, Observed, Probes, Sandbox, Seen, State, Volumes},
+    resize,
     spec::{self, Role},
     status::RUNTIME_SCHEME,
     translate::{LABEL_CRASHES, LABEL_IMAGE, LABEL_IMAGE_ID},
@@ -36,8 +37,18 @@ pub fn observe(
         observed.reported.container_statuses.clone(),
         observed.reported.ephemeral_container_statuses.clone(),
     ];
+    observed.allocation.granted = resize::wishes(&spec::of(pod));
     for status in lists.into_iter().flatten().flatten() {
         let seen = from_status(&status, now);
+        if let Some(resources) = &status.resources
+            && observed.allocation.granted.contains_key(&status.name)
+        {
+            let granted = |shares: &mut resize::Shares| {
+                shares.insert(status.name.clone(), resources.clone());
+            };
+            granted(&mut observed.allocation.granted);
+            granted(&mut observed.allocation.actual);
+        }
         observed.seen.insert(status.name.clone(), seen);
     }
     match sandbox {

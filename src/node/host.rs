@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::Ipv4Addr,
     sync::{Arc, Mutex, atomic::AtomicBool},
 };
@@ -45,6 +45,8 @@ pub struct Host {
     pub workers: Mutex<HashMap<String, Arc<Mailbox>>>,
     /// The pods that count against the node's resources, by uid.
     pub admitted: Mutex<BTreeMap<String, Arc<Pod>>>,
+    /// Pods whose wish for more resources waits for room, by uid.
+    pub deferred: Mutex<BTreeSet<String>>,
     /// Rung when the node's status may read differently: an image has come.
     pub node_changed: Notify,
     pub worker_ended: Notify,
@@ -126,6 +128,14 @@ impl Host {
         let mut about = reference(pod);
         about.field_path = field.map(str::to_owned);
         self.recorder.event(about, kind, reason, text);
+    }
+
+    /// Resources have become free: pods that wait for some ask again.
+    pub fn room_made(&self) {
+        let waiting = std::mem::take(&mut *self.deferred.lock().expect("no panic while locked"));
+        for worker in waiting.iter().filter_map(|uid| self.worker(uid)) {
+            worker.tell(|mail| mail.has_room = true);
+        }
     }
 
     #[must_use]

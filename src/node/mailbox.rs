@@ -21,6 +21,8 @@ pub struct Mail {
     pub look_again: bool,
     /// An object the pod is made of has changed.
     pub objects_changed: bool,
+    /// Resources of the node have become free.
+    pub has_room: bool,
     pub shutdown: Option<i64>,
     pub verdict: Option<Verdict>,
 }

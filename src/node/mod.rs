@@ -8,6 +8,7 @@
 pub mod observed;
 pub mod plan;
 pub mod qos;
+pub mod resize;
 pub mod spec;
 pub mod status;
 pub mod translate;
@@ -113,6 +114,7 @@ impl Agent {
             pulls: image::Pulls::default(),
             workers: std::sync::Mutex::default(),
             admitted: std::sync::Mutex::default(),
+            deferred: std::sync::Mutex::default(),
             node_changed: tokio::sync::Notify::new(),
             worker_ended: tokio::sync::Notify::new(),
             is_stopping: std::sync::atomic::AtomicBool::new(false),
@@ -232,7 +234,8 @@ async fn adopt_all(host: &Arc<Host>) {
         let observed = adopt::observe(pod, found, clock::now());
         if observed.started_at.is_some() && observed.terminal_phase().is_none() {
             let mut admitted = host.admitted.lock().expect("no panic while locked");
-            admitted.insert(pod.uid().to_owned(), Arc::clone(pod));
+            let granted = resize::granted(pod, &observed.allocation.granted);
+            admitted.insert(pod.uid().to_owned(), granted);
         }
         employ(host, pod, observed);
     }
@@ -355,4 +358,21 @@ fn admission(host: &Host, pod: &Arc<Pod>) -> Option<Verdict> {
         admitted.insert(pod.uid().to_owned(), Arc::clone(pod));
     }
     verdict
+}
+
+/// Grants a running pod the resources its spec wishes for, or says why not: reason and message.
+fn grant(host: &Host, pod: &Arc<Pod>) -> Result<(), (&'static str, String)> {
+    let spec = spec::of(pod);
+    let allocatable = heartbeat::allocatable(&host.machine);
+    if let Some(message) = admit::exceeds(&spec, &allocatable) {
+        return Err((resize::INFEASIBLE, message));
+    }
+    let mut admitted = host.admitted.lock().expect("no panic while locked");
+    let others = admitted.iter().filter(|(uid, _)| *uid != pod.uid());
+    let others: Vec<&Pod> = others.map(|(_, other)| other.as_ref()).collect();
+    if let Some((_, message)) = admit::lacks(&spec, &allocatable, &others) {
+        return Err((resize::DEFERRED, message));
+    }
+    admitted.insert(pod.uid().to_owned(), Arc::clone(pod));
+    Ok(())
 }

@@ -3,7 +3,10 @@
 //! Filled by the pod's worker from the runtime's answers and events, probe results and the API's last status. Nothing
 //! here acts, and nothing here is lost for good by a restart of the daemon.
 
-use super::spec::{Role, Wanted};
+use super::{
+    resize::Allocation,
+    spec::{Role, Wanted},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use std::{
@@ -26,6 +29,7 @@ pub struct Observed {
     pub sandbox: Sandbox,
     pub volumes: Volumes,
     pub seen: BTreeMap<String, Seen>,
+    pub allocation: Allocation,
     /// What is being done right now; [`super::plan`] does not ask for it twice.
     pub busy: BTreeSet<Job>,
     /// The status the API has: transition times, restart counts, conditions of others.
@@ -181,6 +185,7 @@ pub enum Job {
     Start(String),
     PreStop(String),
     Signal(String),
+    Resize,
     Delete,
 }
 

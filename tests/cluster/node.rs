@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kubik::{
     api::{
-        call::{Call, Verb},
+        call::{Call, PatchKind, Verb},
         name::Key,
         object::Object,
         stream::{LogOptions, NodeApi, SessionEnd, SessionOptions},
@@ -396,6 +396,89 @@ async fn what_does_not_fit_is_rejected() {
             status["phase"] == "Failed"
                 && status["reason"] == "OutOfcpu"
                 && message.starts_with("Pod was rejected: Node didn't have enough resource: cpu")
+        })
+        .await;
+    tasks.shutdown(Duration::from_secs(5)).await;
+    world.plane.stop().await;
+}
+
+fn sized(cpu: &str, memory: &str) -> Value {
+    let mut spec = app();
+    spec["containers"][0]["resources"] = json!({"limits": {"cpu": cpu, "memory": memory}});
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_pod_is_resized() {
+    let world = World::new().await;
+    let (_agent, tasks) = world.agent().await;
+    let pod = world.pod("p", sized("100m", "64Mi")).await;
+    world.until_pod("ready", "p", is_ready).await;
+    let resize = |cpu: &'static str| {
+        let resources = json!({"limits": {"cpu": cpu}, "requests": {"cpu": cpu}});
+        let patch = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+        let client = world.plane.client.clone();
+        async move {
+            let key = Key::new("ns", "p");
+            let kind = PatchKind::Strategic;
+            let patched = client.patch::<Pod>(&key, Some("resize"), kind, &patch);
+            patched.await.unwrap();
+        }
+    };
+    resize("200m").await;
+    world
+        .until_pod("resized", "p", |status| {
+            let conditions = status["conditions"].to_string();
+            let container = &status["containerStatuses"][0];
+            container["resources"]["limits"]["cpu"] == "200m"
+                && container["allocatedResources"]["cpu"] == "200m"
+                && container["restartCount"] == 0
+                && !conditions.contains("PodResize")
+        })
+        .await;
+    world
+        .until_event("ResizeCompleted", "\"cpu\":\"200m\"")
+        .await;
+    let spec = world.runtime.container_spec(pod.uid(), "c").unwrap();
+    assert_eq!(spec.resources.cpu_quota_us, 20_000);
+    let sandbox = world.runtime.sandbox_spec(pod.uid()).unwrap();
+    assert_eq!(sandbox.resources.cpu_quota_us, 20_000);
+    resize("1000k").await;
+    world
+        .until_pod("infeasible", "p", |status| {
+            let conditions = status["conditions"].to_string();
+            conditions.contains("Infeasible")
+                && conditions.contains("Node didn't have enough capacity: cpu, requested: ")
+                && status["containerStatuses"][0]["resources"]["limits"]["cpu"] == "200m"
+        })
+        .await;
+    world.delete("p").await;
+    world.until_gone("p").await;
+    tasks.shutdown(Duration::from_secs(5)).await;
+    world.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_tells_the_true_exit_codes() {
+    let world = World::new().await;
+    let (agent, tasks) = world.agent().await;
+    world.pod("p", app()).await;
+    world.until_pod("ready", "p", is_ready).await;
+    agent.stop_all(Duration::from_secs(5)).await;
+    world
+        .until_pod("ended", "p", |status| {
+            let ended = &status["containerStatuses"][0]["state"]["terminated"];
+            ended["exitCode"] == 143 && status["phase"] == "Running"
+        })
+        .await;
+    tasks.shutdown(Duration::from_secs(5)).await;
+    let (_agent, tasks) = world.agent().await;
+    world
+        .until_pod("runs again", "p", |status| {
+            let container = &status["containerStatuses"][0];
+            is_ready(status)
+                && container["restartCount"] == 1
+                && container["lastState"]["terminated"]["exitCode"] == 143
         })
         .await;
     tasks.shutdown(Duration::from_secs(5)).await;

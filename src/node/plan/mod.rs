@@ -12,12 +12,13 @@ mod tests;
 
 use super::{
     observed::{Observed, State, Verdict},
+    resize::{self, Change},
     spec::{self, Role, Wanted},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-pub use restart::{crash_delay, pull_delay, restart_at};
+pub use restart::{START_ERROR, crash_delay, pull_delay, restart_at, start_error_shown_until};
 
 /// How long `ErrImagePull` stands before it reads `ImagePullBackOff`.
 pub const PULL_ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(2);
@@ -46,6 +47,8 @@ pub enum Step {
         /// Value of `Seen::crashes` from then on.
         crashes: u32,
     },
+    /// Changes the limits of containers that run.
+    Resize,
     /// Notes that a container is to stop.
     BeginStop {
         container: String,
@@ -165,6 +168,14 @@ fn is_over(spec: &PodSpec, all: &[Wanted<'_>], observed: &Observed) -> bool {
     of(Role::Main).count() > 0 && of(Role::Main).all(ended_for_good)
 }
 
+/// Whether a running container has to start anew to get what was granted to it.
+fn wants_restart(scene: &Scene<'_>, wanted: &Wanted<'_>) -> bool {
+    let allocation = &scene.observed.allocation;
+    scene.observed.is_running(wanted.name())
+        && allocation.in_progress.is_some()
+        && resize::change(&wanted.container, allocation) == Some(Change::Restart)
+}
+
 /// Steps that bring a running container down. `pod_deadline` is set while the whole pod ends.
 fn stop(scene: &Scene<'_>, wanted: &Wanted<'_>, pod_deadline: Option<Timestamp>, plan: &mut Plan) {
     let name = wanted.name();
@@ -178,6 +189,9 @@ fn stop(scene: &Scene<'_>, wanted: &Wanted<'_>, pod_deadline: Option<Timestamp>,
             Some(unhealthy) if pod_deadline.is_none() => {
                 let probe = unhealthy.probe;
                 format!("Container {name} failed {probe} probe, will be restarted")
+            }
+            None if pod_deadline.is_none() && wants_restart(scene, wanted) => {
+                format!("Container {name} resize requires restart")
             }
             _ => format!("Stopping container {name}"),
         };

@@ -13,6 +13,12 @@ const CRASH: Backoff = Backoff {
 /// A run of this length ends a series of crashes (twice the longest delay).
 const STEADY: SignedDuration = SignedDuration::from_secs(600);
 
+/// The reason of an attempt that never ran.
+pub const START_ERROR: &str = "StartError";
+
+/// How long an error stands before it reads as back-off.
+const ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(2);
+
 /// The pause before restart number `crashes + 1` of a series: the first one is immediate.
 #[must_use]
 pub fn crash_delay(crashes: u32) -> SignedDuration {
@@ -44,6 +50,13 @@ fn crashes(seen: &Seen) -> u32 {
 pub fn restart_at(seen: &Seen) -> Option<Timestamp> {
     let ended = seen.ended()?;
     Some(ended.finished_at + crash_delay(crashes(seen)))
+}
+
+/// A container that could not be started reads by that error until this moment, as back-off after it.
+#[must_use]
+pub fn start_error_shown_until(seen: &Seen) -> Option<Timestamp> {
+    let ended = seen.ended().filter(|ended| ended.reason == START_ERROR)?;
+    Some(ended.finished_at + ERROR_SHOWN)
 }
 
 /// [`Seen::crashes`] once the next attempt has begun.

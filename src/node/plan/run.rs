@@ -2,8 +2,8 @@
 
 use super::{
     Plan, Scene, Step,
-    restart::{crashes_after_next, restart_at},
-    stop,
+    restart::{crashes_after_next, restart_at, start_error_shown_until},
+    stop, wants_restart,
 };
 use crate::node::{
     observed::{Hook, Image, Job, Sandbox, Seen, State, Verdict, Volumes},
@@ -16,10 +16,14 @@ pub(super) fn run(scene: &Scene<'_>, plan: &mut Plan) {
         return;
     }
     prepare(scene, plan);
+    resize(scene, plan);
+    let progress = scene.observed.allocation.in_progress.as_ref();
+    let may_restart = progress.is_some_and(|progress| progress.is_wide);
     for wanted in &scene.all {
         let seen = scene.observed.seen(wanted.name());
         let hook_failed = matches!(seen.post_start, Hook::Failed(_));
-        if seen.stop.is_some() || seen.probes.unhealthy.is_some() || hook_failed {
+        let is_stopping = seen.stop.is_some() || seen.probes.unhealthy.is_some() || hook_failed;
+        if is_stopping || (may_restart && wants_restart(scene, wanted)) {
             stop(scene, wanted, None, plan);
         }
     }
@@ -84,6 +88,22 @@ fn prepare(scene: &Scene<'_>, plan: &mut Plan) {
     }
 }
 
+/// Carries out what was granted: once before containers start anew that must, and once after.
+fn resize(scene: &Scene<'_>, plan: &mut Plan) {
+    let observed = scene.observed;
+    let Some(progress) = &observed.allocation.in_progress else {
+        return;
+    };
+    let is_possible =
+        matches!(observed.sandbox, Sandbox::Ready { .. }) && !observed.busy.contains(&Job::Resize);
+    let waits = progress.is_wide && scene.all.iter().any(|wanted| wants_restart(scene, wanted));
+    match progress.retry_at.filter(|&at| at > scene.now) {
+        Some(at) => plan.wake(at),
+        None if is_possible && !waits => plan.steps.push(Step::Resize),
+        None => {}
+    }
+}
+
 /// The containers whose turn it is: not running, and to run now or after a delay.
 fn due<'a>(scene: &'a Scene<'_>) -> Vec<&'a Wanted<'a>> {
     let observed = scene.observed;
@@ -131,6 +151,9 @@ fn start(scene: &Scene<'_>, wanted: &Wanted<'_>, plan: &mut Plan) -> bool {
     let earliest = earliest.chain(seen.failure.as_ref().map(|failure| failure.retry_at));
     if let Some(at) = earliest.max().filter(|&at| at > scene.now) {
         plan.wake(at);
+        if let Some(at) = start_error_shown_until(&seen).filter(|&at| at > scene.now) {
+            plan.wake(at);
+        }
         return true;
     }
     let attempt = seen.next_attempt();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::observed::{Ended, Failure, Hook, Image, Job, Sandbox, Unhealthy, Volumes};
+use crate::node::resize::InProgress;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
@@ -98,7 +99,39 @@ impl World {
             Step::Kill { container } => self.stopping(container).is_killed = true,
             Step::TearDown { .. } => self.observed.volumes = Volumes::TornDown,
             Step::Delete => drop(self.observed.busy.insert(Job::Delete)),
+            Step::Resize => self.resize(),
         }
+    }
+
+    /// Wishes for other resources, and gets them.
+    fn wish(&mut self, container: usize, cpu: &str, memory: &str) {
+        let wish = json!({"limits": {"cpu": cpu, "memory": memory}});
+        let spec = self.pod.spec.as_mut().unwrap();
+        self.observed.allocation.actual = resize::wishes(spec);
+        spec.containers[container].resources = serde_json::from_value(wish).unwrap();
+        self.observed.allocation.granted = resize::wishes(spec);
+        self.observed.allocation.in_progress = Some(InProgress::default());
+    }
+
+    /// Containers that need no new start have what was granted; the others may start anew.
+    fn resize(&mut self) {
+        let spec = self.pod.spec.clone().unwrap();
+        let allocation = &mut self.observed.allocation;
+        let mut is_wide = false;
+        for container in &spec.containers {
+            match resize::change(container, allocation) {
+                Some(Change::Restart) => is_wide = true,
+                Some(Change::InPlace) => {
+                    let granted = allocation.granted[&container.name].clone();
+                    allocation.actual.insert(container.name.clone(), granted);
+                }
+                None => {}
+            }
+        }
+        allocation.in_progress = is_wide.then(|| InProgress {
+            is_wide,
+            ..InProgress::default()
+        });
     }
 
     fn seen(&mut self, name: &str) -> &mut crate::node::observed::Seen {
@@ -157,12 +190,35 @@ fn word(step: &Step) -> String {
         Step::Kill { container } => format!("kill:{container}"),
         Step::TearDown { .. } => "-volumes".to_owned(),
         Step::Delete => "delete".to_owned(),
+        Step::Resize => "resize".to_owned(),
     }
 }
 
 #[track_caller]
 fn check(told: &[String], expected: &str) {
     assert_eq!(told.join(" "), expected);
+}
+
+#[test]
+fn resources_change_in_place_or_with_a_new_start() {
+    let strict = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    let mut world =
+        World::new(&json!({"containers": [{"name": "a"}, {"name": "b", "resizePolicy": strict}]}));
+    world.settle();
+    world.wish(0, "1", "1Gi");
+    check(&world.settle(), "resize");
+    world.wish(1, "1", "1Gi");
+    check(&world.settle(), "resize stop:b signal:b");
+    world.exits("b", 143);
+    world.observed.allocation.actual = world.observed.allocation.granted.clone();
+    check(&world.settle(), "resize image:b start:b/1");
+    world.wish(0, "2", "2Gi");
+    world.observed.allocation.in_progress = Some(InProgress {
+        error: "no".to_owned(),
+        retry_at: Some(world.now + SignedDuration::from_secs(10)),
+        ..InProgress::default()
+    });
+    assert_eq!(world.wake_in(), Some(10), "a failed try is repeated later");
 }
 
 #[test]

@@ -7,6 +7,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
+pub(super) const RESIZE_PENDING: &str = "PodResizePending";
+pub(super) const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
+
 /// A condition without its times.
 struct Finding {
     kind: &'static str,
@@ -52,9 +55,32 @@ pub(super) fn conditions(scene: &Scene<'_>, phase: &str, new: &PodStatus) -> Vec
         condition.message = Some(message);
         conditions.push(condition);
     }
+    findings.extend(resizing(scene));
     let own = findings.drain(..).map(|finding| with_times(scene, finding));
     conditions.extend(own);
     conditions
+}
+
+/// A change of resources that waits, and one that is being carried out.
+fn resizing(scene: &Scene<'_>) -> Vec<Finding> {
+    let allocation = &scene.observed.allocation;
+    let pending = allocation.pending.iter().map(|pending| {
+        Finding::new(
+            RESIZE_PENDING,
+            true,
+            pending.reason,
+            pending.message.clone(),
+        )
+    });
+    let in_progress = allocation.in_progress.iter().map(|progress| {
+        let reason = if progress.error.is_empty() {
+            ""
+        } else {
+            "Error"
+        };
+        Finding::new(RESIZE_IN_PROGRESS, true, reason, progress.error.clone())
+    });
+    pending.chain(in_progress).collect()
 }
 
 fn with_times(scene: &Scene<'_>, finding: Finding) -> PodCondition {

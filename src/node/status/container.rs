@@ -3,7 +3,7 @@
 use super::{RUNTIME_SCHEME, Scene, whole_seconds};
 use crate::node::{
     observed::{Ended, Hook, Image, Seen, State},
-    plan::{PULL_ERROR_SHOWN, restart_at},
+    plan::{PULL_ERROR_SHOWN, restart_at, start_error_shown_until},
     spec::{Role, Wanted},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -36,7 +36,13 @@ pub(super) fn status(scene: &Scene<'_>, wanted: &Wanted<'_>) -> ContainerStatus 
         let asked = wanted.container.image.clone();
         (asked.unwrap_or_default(), String::new())
     };
-    let resources = wanted.container.resources.clone().filter(|_| was_created);
+    let allocation = &scene.observed.allocation;
+    let granted = allocation.granted.get(wanted.name());
+    let granted = granted.or(wanted.container.resources.as_ref());
+    let actual = match &seen.state {
+        State::Running { .. } => allocation.actual.get(wanted.name()).or(granted),
+        _ => granted,
+    };
     ContainerStatus {
         name: wanted.name().to_owned(),
         container_id: container_id(&seen).map(|id| format!("{RUNTIME_SCHEME}://{id}")),
@@ -45,10 +51,10 @@ pub(super) fn status(scene: &Scene<'_>, wanted: &Wanted<'_>) -> ContainerStatus 
         ready,
         started: Some(is_started),
         restart_count: i32::try_from(seen.attempt.unwrap_or(0)).unwrap_or(i32::MAX),
-        allocated_resources: resources
-            .as_ref()
-            .and_then(|resources| resources.requests.clone()),
-        resources: was_created.then(|| resources.unwrap_or_default()),
+        allocated_resources: granted
+            .and_then(|granted| granted.requests.clone())
+            .filter(|_| was_created),
+        resources: was_created.then(|| actual.cloned().unwrap_or_default()),
         state: Some(state),
         last_state: Some(last),
         volume_mounts: mounts(wanted),
@@ -113,6 +119,9 @@ fn why_waiting(scene: &Scene<'_>, wanted: &Wanted<'_>, seen: &Seen) -> Option<(S
             return None;
         }
         if let Some(at) = restart_at(seen).filter(|&at| at > scene.now) {
+            if start_error_shown_until(seen).is_some_and(|until| until > scene.now) {
+                return Some(("RunContainerError".to_owned(), ended.message.clone()));
+            }
             let delay = at.duration_since(ended.finished_at);
             return Some(crash_loop(scene, wanted, delay));
         }

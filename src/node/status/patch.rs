@@ -1,5 +1,6 @@
 //! The difference between two statuses as a strategic merge patch.
 
+use super::condition::{RESIZE_IN_PROGRESS, RESIZE_PENDING};
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Map, Value, json};
 
@@ -56,6 +57,16 @@ fn changed_conditions(before: &Value, after: &Value) -> Option<Value> {
             }
         }
     }
+    let stays = |kind: &str| {
+        list(after)
+            .iter()
+            .any(|condition| condition["type"] == kind)
+    };
+    for kind in [RESIZE_PENDING, RESIZE_IN_PROGRESS] {
+        if before.iter().any(|old| old["type"] == kind) && !stays(kind) {
+            changed.push(json!({"type": kind, "$patch": "delete"}));
+        }
+    }
     (!changed.is_empty()).then_some(Value::Array(changed))
 }
 
@@ -92,6 +103,14 @@ mod tests {
             None
         );
         assert_eq!(patch("u", &status(foreign), &status(same)), None);
+    }
+
+    #[test]
+    fn a_resize_that_is_over_is_taken_away() {
+        let old = json!({"conditions": [{"type": "PodResizePending", "status": "True"}, {"type": "other", "status": "True"}]});
+        let expected = json!([{"type": "PodResizePending", "$patch": "delete"}]);
+        let patch = patch("u", &status(old), &PodStatus::default()).unwrap();
+        assert_eq!(patch["status"]["conditions"], expected);
     }
 
     #[test]

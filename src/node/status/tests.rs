@@ -1,8 +1,12 @@
 //! What people read of a pod, fact by fact.
 
 use super::*;
-use crate::node::observed::{Ended, Failure, Hook, Image, Seen};
+use crate::node::{
+    observed::{Ended, Failure, Hook, Image, Seen},
+    resize::{InProgress, Pending},
+};
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use serde_json::{Value, json};
 
 fn at(second: i64) -> Timestamp {
@@ -329,5 +333,51 @@ fn a_running_pod_in_full() {
     assert_eq!(
         SignedDuration::from_secs(2),
         crate::node::plan::PULL_ERROR_SHOWN
+    );
+}
+
+#[test]
+fn a_start_that_failed_is_told_before_back_off() {
+    let failed = |since: i64| {
+        let mut seen = ended(128);
+        if let State::Ended(ended) = &mut seen.state {
+            ended.reason = "StartError".to_owned();
+            ended.message = "no such file".to_owned();
+            ended.finished_at = at(10 - since);
+        }
+        seen.crashes = 1;
+        let spec = json!({"containers": [{"name": "a"}]});
+        reason(&see(&spec, &[("a", seen)], |_, _| {}))
+    };
+    assert_eq!(failed(1), "RunContainerError no such file");
+    assert!(failed(3).starts_with("CrashLoopBackOff "));
+}
+
+#[test]
+fn resources_read_as_granted_and_in_force() {
+    let share = |cpu: &str| -> ResourceRequirements {
+        serde_json::from_value(json!({"requests": {"cpu": cpu}})).unwrap()
+    };
+    let spec = json!({"containers": [{"name": "a", "resources": share("3")}]});
+    let status = see(&spec, &[("a", running())], |_, observed| {
+        let allocation = &mut observed.allocation;
+        allocation.granted.insert("a".to_owned(), share("2"));
+        allocation.actual.insert("a".to_owned(), share("1"));
+        allocation.pending = Some(Pending {
+            reason: "Deferred",
+            message: "full".to_owned(),
+        });
+        allocation.in_progress = Some(InProgress {
+            error: "below usage".to_owned(),
+            ..InProgress::default()
+        });
+    });
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    assert_eq!(container.resources, Some(share("1")));
+    assert_eq!(container.allocated_resources, share("2").requests);
+    assert_eq!(condition(&status, "PodResizePending"), "True Deferred full");
+    assert_eq!(
+        condition(&status, "PodResizeInProgress"),
+        "True Error below usage"
     );
 }

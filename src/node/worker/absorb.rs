@@ -39,6 +39,9 @@ impl Worker {
         for report in mail.probes {
             self.probed(&report);
         }
+        if mail.has_room {
+            self.consider_resize();
+        }
         if mail.objects_changed {
             self.objects_changed();
         }
@@ -57,7 +60,11 @@ impl Worker {
             self.observed.reported = pod.status.clone().unwrap_or_default();
         }
         if pod.revision() >= self.pod.revision() {
+            let is_changed = pod.metadata.generation != self.pod.metadata.generation;
             self.pod = pod;
+            if is_changed {
+                self.consider_resize();
+            }
         }
     }
 
@@ -187,6 +194,7 @@ impl Worker {
             }
             Outcome::Done => {}
             Outcome::Ended(name, ended) => self.ended(&name, ended),
+            Outcome::Resized(done) => self.resized(done, now),
             Outcome::LookedAgain(Ok(found)) => self.looked_again(found.as_ref()),
             Outcome::LookedAgain(Err(failure)) => {
                 warn!(pod = %self.pod.key(), ?failure, "look at a sandbox");
@@ -416,6 +424,7 @@ impl Worker {
     }
 
     fn ended(&mut self, name: &str, ended: Ended) {
+        let is_resized = self.ended_for_resize(name);
         let Some(seen) = self.observed.seen.get_mut(name) else {
             self.early.push(ended);
             return;
@@ -429,7 +438,13 @@ impl Worker {
                 return;
             }
         }
-        seen.state = State::Ended(ended);
+        seen.state = if is_resized {
+            // Whatever its restart policy says of the exit code.
+            seen.last = Some(ended);
+            State::Waiting
+        } else {
+            State::Ended(ended)
+        };
         seen.stop = None;
         seen.post_start = Hook::None;
         seen.probes.unhealthy = None;
@@ -445,8 +460,7 @@ impl Worker {
 
     /// Whether status and object matter to anybody any more.
     pub(super) fn is_reported(&self) -> bool {
-        let ends = ending(&self.pod, &self.observed);
-        !matches!(ends, Some(Ending::Gone | Ending::Shutdown))
+        ending(&self.pod, &self.observed) != Some(Ending::Gone)
     }
 }
 

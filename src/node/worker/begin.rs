@@ -87,8 +87,15 @@ impl Worker {
             image,
             volumes: self.volumes.clone(),
             address,
-            previous: seen.ended().map(|ended| ended.id.clone()),
+            previous: seen
+                .ended()
+                .or(seen.last.as_ref())
+                .map(|ended| ended.id.clone()),
         };
+        let allocation = &mut self.observed.allocation;
+        if let Some(granted) = allocation.granted.get(&container) {
+            allocation.actual.insert(container.clone(), granted.clone());
+        }
         self.spawn(Job::Start(container.clone()), async move {
             let spec = spec::of(&pod);
             let Some(wanted) = spec::container(&spec, &container) else {

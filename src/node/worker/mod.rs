@@ -6,6 +6,7 @@
 mod absorb;
 mod begin;
 mod report;
+mod resize;
 
 use super::{
     act::{self, StartFailed},
@@ -15,6 +16,7 @@ use super::{
     observed::{Ended, Job, Observed, Volumes},
     plan::{self, Step},
     probe,
+    resize::granted,
     volume::{self, Prepared},
 };
 use crate::{
@@ -83,6 +85,7 @@ enum Outcome {
     PostStart(String, Result<(), String>),
     PreStop(String, Result<(), String>),
     Ended(String, Ended),
+    Resized(resize::Done),
     LookedAgain(anyhow::Result<Option<SandboxInfo>>),
     Reported(Value, Box<Result<Pod, ApiError>>),
     Deleted(Result<(), ApiError>),
@@ -122,6 +125,7 @@ impl Worker {
     pub async fn run(mut self) {
         let mut stop = self.host.tasks.stop_signal();
         self.resume_probes();
+        self.consider_resize();
         loop {
             let mail = self.mailbox.take();
             self.absorb(mail);
@@ -152,7 +156,8 @@ impl Worker {
     fn is_over(&self) -> bool {
         let torn_down = self.observed.volumes == Volumes::TornDown;
         let ends = self.observed.gone || self.observed.shutdown.is_some();
-        ends && torn_down && self.running.is_empty() && !self.is_reporting
+        let is_told = self.next_patch().is_none() || self.refusals >= REFUSALS_MAX;
+        ends && torn_down && self.running.is_empty() && !self.is_reporting && is_told
     }
 
     fn forget(&self) {
@@ -172,6 +177,8 @@ impl Worker {
     fn release(&self) {
         let mut admitted = self.host.admitted.lock().expect("no panic while locked");
         admitted.remove(self.pod.uid());
+        drop(admitted);
+        self.host.room_made();
     }
 
     /// A pod that is new here is taken up or rejected, once.
@@ -273,6 +280,7 @@ impl Worker {
                 attempt,
                 crashes,
             } => self.start(container, attempt, crashes),
+            Step::Resize => self.resize(),
             Step::PreStop { container } => self.pre_stop(container),
             Step::Signal { container } => return self.signal(&container, None),
             Step::Kill { container } => return self.signal(&container, Some(KILL)),
@@ -303,8 +311,10 @@ impl Worker {
         false
     }
 
+    /// For a job: the host, and the pod with the resources that were granted to it.
     pub(super) fn both(&self) -> (Arc<Host>, Arc<Pod>) {
-        (Arc::clone(&self.host), Arc::clone(&self.pod))
+        let pod = granted(&self.pod, &self.observed.allocation.granted);
+        (Arc::clone(&self.host), pod)
     }
 
     fn spawn(&mut self, job: Job, work: impl Future<Output = Outcome> + Send + 'static) {
