@@ -11,6 +11,7 @@ mod pods;
 mod revision;
 mod share;
 
+mod certificate;
 mod collector;
 mod cronjob;
 mod daemonset;
@@ -24,12 +25,14 @@ mod replicaset;
 mod role;
 mod service_account;
 mod statefulset;
+mod token;
 mod ttl;
 pub mod volume;
 
 use crate::{
     api::call::User,
     client::{Client, Informers, Recorder},
+    pki::Pki,
     task::Tasks,
 };
 use framework::Actor;
@@ -37,12 +40,14 @@ use inventory::Inventory;
 use std::{path::PathBuf, sync::Arc};
 
 /// What controllers need besides the API.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// PEM of the certificate authority that signs the API server's certificate.
     pub root_ca: String,
     /// Where the built-in provisioner makes the directories of volumes.
     pub volumes: PathBuf,
+    /// What certificates and tokens are signed with. Without it none are.
+    pub keys: Option<Arc<Pki>>,
 }
 
 /// What a controller is started with. Cheap to clone.
@@ -57,9 +62,12 @@ pub struct ControllerContext {
 }
 
 impl ControllerContext {
-    /// The API as the controller's own service account in `kube-system` sees it.
+    /// The API as the controller's own service account in `kube-system` sees it, or a `system:` user.
     #[must_use]
     pub fn client_of(&self, identity: &str) -> Client {
+        if identity.starts_with("system:") {
+            return self.client.acting_as(User::component(identity, &[]));
+        }
         let name = format!("system:serviceaccount:kube-system:{identity}");
         let groups = [
             "system:serviceaccounts",
@@ -73,6 +81,7 @@ impl ControllerContext {
         Actor {
             recorder: Recorder::new(client.clone(), &self.tasks, component, None),
             client,
+            keys: self.settings.keys.clone(),
         }
     }
 }
@@ -85,6 +94,19 @@ pub const ALL: &[(&str, Start)] = &[
     ("garbage-collector", collector::start),
     ("serviceaccount", service_account::start_accounts),
     ("root-ca-cert-publisher", service_account::start_root_ca),
+    ("serviceaccount-token", token::start),
+    (
+        "certificatesigningrequest-approving",
+        certificate::start_approving,
+    ),
+    (
+        "certificatesigningrequest-signing",
+        certificate::start_signing,
+    ),
+    (
+        "certificatesigningrequest-cleaner",
+        certificate::start_cleaning,
+    ),
     ("deployment", deployment::start),
     ("replicaset", replicaset::start_replica_sets),
     (

@@ -222,6 +222,7 @@ fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers,
         settings: Arc::new(Settings {
             root_ca: ground.pki.ca_pem().to_owned(),
             volumes: layout.volumes(),
+            keys: Some(Arc::clone(&ground.pki)),
         }),
     });
     scheduler::start(

@@ -192,6 +192,7 @@ pub const CLUSTER_ROLE_BINDING: Hooks = Hooks {
 
 pub const CERTIFICATE_SIGNING_REQUEST: Hooks = Hooks {
     prepare_create: Some(defaults::new_status),
+    prepare_update: Some(defaults::keep_spec),
     validate: Some(access::certificate_request),
     validate_update: Some(access::certificate_request_update),
     ..Hooks::NONE

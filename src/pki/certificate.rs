@@ -7,8 +7,9 @@ use super::key::Key;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType, SerialNumber,
+    SubjectPublicKeyInfo, date_time_ymd,
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -89,12 +90,12 @@ impl Template {
         Ok(certificate.context("sign a CA certificate")?.pem())
     }
 
-    /// A certificate for a SubjectPublicKeyInfo in the name of the CA, as PEM.
-    pub fn signed(&self, public_key: &[u8], ca_pem: &str, ca_key: &Key) -> Result<String> {
+    /// A certificate for a SubjectPublicKeyInfo in the name of the CA.
+    pub fn signed(&self, public_key: &[u8], ca_pem: &str, ca_key: &Key) -> Result<Certificate> {
         let public_key = SubjectPublicKeyInfo::from_der(public_key).context("read a public key")?;
         let issuer = Issuer::from_ca_cert_pem(ca_pem, ca_key.pair()).context("read the CA")?;
         let certificate = self.parameters()?.signed_by(&public_key, &issuer);
-        Ok(certificate.context("sign a certificate")?.pem())
+        certificate.context("sign a certificate")
     }
 }
 

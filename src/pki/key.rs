@@ -13,6 +13,7 @@ use ring::{
         UnparsedPublicKey,
     },
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// A private key for certificates.
@@ -77,6 +78,16 @@ impl TokenKey {
             .map_err(|_| anyhow!("sign a token"))?
             .as_ref()
             .to_vec())
+    }
+
+    /// A JSON Web Token that makes these claims.
+    pub fn jwt(&self, claims: &impl Serialize) -> Result<String> {
+        let part = |value: Vec<u8>| URL_SAFE_NO_PAD.encode(value);
+        let header = json!({"alg": "ES256", "kid": self.id});
+        let header = part(serde_json::to_vec(&header)?);
+        let text = format!("{header}.{}", part(serde_json::to_vec(claims)?));
+        let signature = self.sign(text.as_bytes())?;
+        Ok(format!("{text}.{}", part(signature)))
     }
 
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

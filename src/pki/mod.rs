@@ -8,6 +8,7 @@ mod certificate;
 mod files;
 mod key;
 pub mod request;
+mod subject;
 pub mod tls;
 
 pub use certificate::AltName;
@@ -15,7 +16,7 @@ pub use key::TokenKey;
 pub use rcgen::{ExtendedKeyUsagePurpose as ExtendedUsage, KeyUsagePurpose as Usage};
 
 use anyhow::{Context as _, Result, anyhow};
-use certificate::{Template, distinguished, subject};
+use certificate::{Template, subject};
 use jiff::{SignedDuration, Timestamp};
 use key::Key;
 use rcgen::DistinguishedName;
@@ -165,10 +166,8 @@ impl Pki {
 
     /// Signs a request as it stands; what may be asked for is the caller's decision. Answers PEM.
     pub fn sign_request(&self, request: &Request, grant: &Grant, now: Timestamp) -> Result<String> {
-        let attributes = request.subject.iter();
-        let attributes = attributes.map(|(kind, text)| (kind.as_slice(), text.as_str()));
         let template = Template {
-            subject: distinguished(attributes)?,
+            subject: DistinguishedName::new(),
             names: request.names.clone(),
             usages: grant.usages.clone(),
             extended: grant.extended.clone(),
@@ -176,7 +175,8 @@ impl Pki {
             not_before: now.checked_sub(BACKDATE)?,
             not_after: now.checked_add(grant.life)?.min(self.ca_end),
         };
-        template.signed(&request.public_key, &self.ca_pem, &self.ca_key)
+        let certificate = template.signed(&request.public_key, &self.ca_pem, &self.ca_key)?;
+        subject::replace(certificate.der(), &request.subject, &self.ca_key)
     }
 
     fn issue(
@@ -198,7 +198,9 @@ impl Pki {
             not_after: now.checked_add(life)?.min(self.ca_end),
         };
         Ok(Identity {
-            certificate: template.signed(&key.public(), &self.ca_pem, &self.ca_key)?,
+            certificate: template
+                .signed(&key.public(), &self.ca_pem, &self.ca_key)?
+                .pem(),
             key: key.to_pem(),
         })
     }
@@ -295,6 +297,12 @@ fn store(directory: &Path, name: &str, identity: Identity) -> Result<Identity> {
     let text = format!("{}{}", identity.certificate, identity.key);
     files::replace(directory, name, &text)?;
     Ok(identity)
+}
+
+/// When a PEM certificate ends; `None` for what is none.
+pub fn end(certificate: &str) -> Option<Timestamp> {
+    let end = facts(certificate, |found| found.validity().not_after.timestamp());
+    Timestamp::from_second(end.ok()?).ok()
 }
 
 /// Reads facts off a PEM certificate.

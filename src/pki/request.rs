@@ -13,8 +13,8 @@ use x509_parser::{
 /// A request whose signature was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Every attribute: its object identifier and its text.
-    pub subject: Vec<(Vec<u64>, String)>,
+    /// A DER `Name`, as the request spells it.
+    pub subject: Vec<u8>,
     pub common_name: String,
     pub organizations: Vec<String>,
     /// SubjectPublicKeyInfo.
@@ -43,23 +43,12 @@ pub fn parse(text: &str) -> Result<Request, String> {
         })
         .flatten();
     Ok(Request {
-        subject: attributes(&info.subject)?,
+        subject: info.subject.as_raw().to_vec(),
         common_name: common_name(&info.subject),
         organizations: organizations(&info.subject),
         public_key: info.subject_pki.raw.to_vec(),
         names: names.filter_map(alt_name).collect(),
     })
-}
-
-fn attributes(name: &X509Name<'_>) -> Result<Vec<(Vec<u64>, String)>, String> {
-    let all = name.iter_attributes().map(|attribute| {
-        let kind: Option<Vec<u64>> = attribute.attr_type().iter().map(Iterator::collect);
-        match (kind, attribute.as_str()) {
-            (Some(kind), Ok(text)) => Ok((kind, text.to_owned())),
-            _ => Err("certificate request subject: not a text".to_owned()),
-        }
-    });
-    all.collect()
 }
 
 /// The last common name, as Go reads it; empty without one.

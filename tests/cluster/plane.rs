@@ -67,6 +67,7 @@ impl Plane {
             settings: Arc::new(Settings {
                 root_ca: "PEM".to_owned(),
                 volumes: plane.disk.path().to_owned(),
+                ..Settings::default()
             }),
         });
         plane

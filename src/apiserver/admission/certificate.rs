@@ -3,7 +3,10 @@
 use super::{Attempt, Operation};
 use crate::{
     api::ApiError,
-    apiserver::{authorize::Attributes, registry::metadata::text},
+    apiserver::{
+        authorize::Attributes,
+        registry::{finding, metadata::text},
+    },
     pki::request,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -14,7 +17,7 @@ const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 pub fn check(attempt: &Attempt<'_>, csr: &Value) -> Result<(), ApiError> {
     let signer = text(&csr["spec"], "signerName");
     match (attempt.operation, attempt.subresource()) {
-        (Operation::Create, "") => check_subject(attempt, csr, signer),
+        (Operation::Create, "") => check_request(attempt, csr, signer),
         (Operation::Update, "approval") if !may(attempt, "approve", signer) => Err(attempt
             .forbidden(&format!(
                 "user not permitted to approve requests with signerName {signer:?}"
@@ -31,21 +34,18 @@ pub fn check(attempt: &Attempt<'_>, csr: &Value) -> Result<(), ApiError> {
     }
 }
 
-fn check_subject(attempt: &Attempt<'_>, csr: &Value, signer: &str) -> Result<(), ApiError> {
-    if signer != CLIENT_SIGNER {
-        return Ok(());
-    }
-    let pem = BASE64_STANDARD
-        .decode(text(&csr["spec"], "request"))
-        .unwrap_or_default();
-    let Ok(request) = request::parse(&String::from_utf8_lossy(&pem)) else {
-        return Ok(());
-    };
-    if request
-        .organizations
-        .iter()
-        .any(|group| group == "system:masters")
-    {
+/// The request itself: what cannot be read, and what is not to be asked for.
+fn check_request(attempt: &Attempt<'_>, csr: &Value, signer: &str) -> Result<(), ApiError> {
+    let encoded = &csr["spec"]["request"];
+    let pem = BASE64_STANDARD.decode(encoded.as_str().unwrap_or_default());
+    let pem = pem.unwrap_or_default();
+    let request = request::parse(&String::from_utf8_lossy(&pem)).map_err(|why| {
+        let found = finding::invalid("spec.request", encoded, &why);
+        let kind = attempt.kind();
+        ApiError::invalid(kind.group, kind.name, &attempt.request.name, vec![found])
+    })?;
+    let mut groups = request.organizations.iter();
+    if signer == CLIENT_SIGNER && groups.any(|group| group == "system:masters") {
         return Err(attempt.forbidden(&format!(
             "use of {CLIENT_SIGNER} signer with system:masters group is not allowed"
         )));

@@ -4,6 +4,7 @@
 //! `update` and `patch` work through it as on the object itself. An [`Action`] is created and does something.
 
 pub mod binding;
+mod certificate;
 mod eviction;
 mod pod;
 mod scale;
@@ -11,8 +12,9 @@ pub mod token;
 
 use super::registry::{Request, body::Expected};
 use crate::{
-    api::{ApiError, call::Reply},
+    api::{ApiError, call::Reply, time},
     kinds::Kind,
+    task::clock,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +30,7 @@ const VIEWS: &[View] = &[
     View::part("status", put_status),
     View::part("ephemeralcontainers", pod::put_ephemeral),
     View::part("resize", pod::put_resources),
-    View::part("approval", put_approval),
+    View::part("approval", certificate::put_approval),
     View::part("finalize", put_finalizers),
     View {
         name: "scale",
@@ -157,7 +159,8 @@ fn put_status(kind: &Kind, old: &Value, candidate: &Value) -> Result<Value, ApiE
         new["status"] = json!({});
     }
     if kind.name == "CertificateSigningRequest" {
-        keep_approval(&mut new, old);
+        certificate::keep_approval(&mut new, old);
+        certificate::stamp(&mut new, old, &time::format(clock::now()));
     }
     if STATUS_KEEPS_METADATA.contains(&kind.storage) {
         return Ok(new);
@@ -173,33 +176,6 @@ fn put_status(kind: &Kind, old: &Value, candidate: &Value) -> Result<Value, ApiE
         }
     }
     new["metadata"] = meta;
-    Ok(new)
-}
-
-fn is_verdict(condition: &Value) -> bool {
-    condition["type"] == "Approved" || condition["type"] == "Denied"
-}
-
-/// Signers report through `/status`; whether a request is approved is not theirs to say.
-fn keep_approval(new: &mut Value, old: &Value) {
-    let conditions = |object: &Value| object["status"]["conditions"].as_array().cloned();
-    let verdicts = conditions(old)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(is_verdict);
-    let reports = conditions(new).unwrap_or_default();
-    let reports = reports
-        .into_iter()
-        .filter(|condition| !is_verdict(condition));
-    let merged: Vec<Value> = verdicts.chain(reports).collect();
-    if !merged.is_empty() {
-        new["status"]["conditions"] = merged.into();
-    }
-}
-
-fn put_approval(_: &Kind, old: &Value, candidate: &Value) -> Result<Value, ApiError> {
-    let mut new = old.clone();
-    new["status"]["conditions"] = candidate["status"]["conditions"].clone();
     Ok(new)
 }
 

@@ -10,10 +10,11 @@ use crate::{
     },
     apiserver::{
         registry::{Registry, Request, finding, identity, metadata::text},
-        token::{Claims, Named, Private},
+        token::{Claims, LegacyClaims, Named, Opened, Private},
     },
     task::clock,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -205,7 +206,10 @@ pub fn verify(
     wanted: &[String],
 ) -> Result<(User, Vec<String>), String> {
     let now = clock::now().as_second();
-    let claims = registry.tokens().open(token, now)?;
+    let claims = match registry.tokens().open(token, now)? {
+        Opened::Bound(claims) => claims,
+        Opened::Legacy(claims) => return verify_legacy(registry, token, &claims, wanted),
+    };
     let audiences: Vec<String> = wanted
         .iter()
         .filter(|one| claims.aud.contains(one))
@@ -234,6 +238,39 @@ pub fn verify(
     Ok((user(&claims), audiences))
 }
 
+/// A token of a Secret is good while the Secret holds it, for the API server's own audience.
+fn verify_legacy(
+    registry: &Registry,
+    token: &str,
+    claims: &LegacyClaims,
+    wanted: &[String],
+) -> Result<(User, Vec<String>), String> {
+    let issuer = registry.tokens().issuer().to_owned();
+    if !wanted.contains(&issuer) {
+        return Err(format!(
+            "token audiences {:?} is invalid for the target audiences {wanted:?}",
+            [&issuer]
+        ));
+    }
+    let secret = registry.read("secrets", &claims.namespace, &claims.secret);
+    let secret = secret.ok_or("service account token has been invalidated")?;
+    if !secret["metadata"]["deletionTimestamp"].is_null() {
+        return Err("service account token has been invalidated".to_owned());
+    }
+    let stored = BASE64_STANDARD.decode(text(&secret["data"], "token"));
+    if stored.ok().as_deref() != Some(token.as_bytes()) {
+        return Err("token does not match server's copy".to_owned());
+    }
+    let account = Named {
+        name: claims.account.clone(),
+        uid: claims.uid.clone(),
+    };
+    let now = clock::now().as_second();
+    let kind = "serviceaccounts";
+    still_there(registry, kind, &claims.namespace, Some(&account), now)?;
+    Ok((plain_user(&claims.namespace, &account), vec![issuer]))
+}
+
 fn still_there(
     registry: &Registry,
     storage: &str,
@@ -255,11 +292,8 @@ fn still_there(
     Ok(())
 }
 
-fn user(claims: &Claims) -> User {
-    let private = &claims.kubernetes;
-    let account = &private.serviceaccount;
-    let namespace = &private.namespace;
-    let mut user = User {
+fn plain_user(namespace: &str, account: &Named) -> User {
+    User {
         name: format!("system:serviceaccount:{namespace}:{}", account.name),
         uid: account.uid.clone(),
         groups: vec![
@@ -268,7 +302,12 @@ fn user(claims: &Claims) -> User {
             "system:authenticated".to_owned(),
         ],
         ..User::default()
-    };
+    }
+}
+
+fn user(claims: &Claims) -> User {
+    let private = &claims.kubernetes;
+    let mut user = plain_user(&private.namespace, &private.serviceaccount);
     let mut extra = |key: &str, value: String| {
         user.extra.insert(format!("{EXTRA}{key}"), vec![value]);
     };

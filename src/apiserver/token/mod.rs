@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// Clocks of issuer and verifier may differ by this.
 const LEEWAY_SECONDS: i64 = 10;
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 /// A token is a few hundred bytes; more is no token of ours.
 const LENGTH_MAX: usize = 16 << 10;
 
@@ -55,7 +56,32 @@ pub struct Private {
     pub warnafter: Option<i64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Tokens that lie in Secrets and last as long as these. The controller that writes them spells them this way.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LegacyClaims {
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    pub namespace: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    pub secret: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    pub account: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    pub uid: String,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    Bound(Box<Claims>),
+    Legacy(LegacyClaims),
+}
+
+#[derive(Deserialize)]
+struct Issuer {
+    iss: String,
+}
+
+#[derive(Debug, Deserialize)]
 struct Header {
     alg: String,
     kid: String,
@@ -74,20 +100,11 @@ impl Tokens {
     }
 
     pub fn sign(&self, claims: &Claims) -> Result<String, ApiError> {
-        let header = Header {
-            alg: "ES256".to_owned(),
-            kid: self.key.id().to_owned(),
-        };
-        let part = |value: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(value);
-        let header = serde_json::to_vec(&header).map_err(ApiError::internal)?;
-        let claims = serde_json::to_vec(claims).map_err(ApiError::internal)?;
-        let text = format!("{}.{}", part(header), part(claims));
-        let signature = self.key.sign(text.as_bytes()).map_err(ApiError::internal)?;
-        Ok(format!("{text}.{}", part(signature)))
+        self.key.jwt(claims).map_err(ApiError::internal)
     }
 
     /// The claims of a token that we signed and that has not expired. The error is a text for people.
-    pub fn open(&self, token: &str, now: i64) -> Result<Claims, String> {
+    pub fn open(&self, token: &str, now: i64) -> Result<Opened, String> {
         if token.len() > LENGTH_MAX {
             return Err("token is too long".to_owned());
         }
@@ -110,17 +127,23 @@ impl Tokens {
         if !self.key.verifies(signed.as_bytes(), &decode(signature)?) {
             return Err("invalid signature".to_owned());
         }
-        let claims: Claims = serde_json::from_slice(&decode(body)?).map_err(|e| e.to_string())?;
-        if claims.iss != self.issuer {
-            return Err(format!("unknown issuer {:?}", claims.iss));
+        let body = decode(body)?;
+        let Issuer { iss } = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+        if iss == LEGACY_ISSUER {
+            let claims = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+            return Ok(Opened::Legacy(claims));
         }
+        if iss != self.issuer {
+            return Err(format!("unknown issuer {iss:?}"));
+        }
+        let claims: Claims = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
         if now > claims.exp + LEEWAY_SECONDS {
             return Err("service account token has expired".to_owned());
         }
         if now < claims.nbf - LEEWAY_SECONDS {
             return Err("service account token is not valid yet".to_owned());
         }
-        Ok(claims)
+        Ok(Opened::Bound(Box::new(claims)))
     }
 
     /// `/openid/v1/jwks`.
@@ -177,7 +200,10 @@ mod tests {
     fn a_token_is_believed_while_it_lasts() {
         let ours = tokens("me");
         let token = ours.sign(&claims()).unwrap();
-        assert_eq!(ours.open(&token, 1500), Ok(claims()));
+        assert_eq!(
+            ours.open(&token, 1500),
+            Ok(Opened::Bound(Box::new(claims())))
+        );
         assert!(ours.open(&token, 2011).is_err());
         assert!(ours.open(&token, 900).is_err());
         assert!(tokens("me").open(&token, 1500).is_err());

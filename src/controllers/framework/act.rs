@@ -1,8 +1,8 @@
 //! Carries out a decision: writes in order, creations in growing batches, and the wait until caches have seen them.
 
 use super::{
-    action::{Action, Disk, Failure, Notice, Write},
-    disk,
+    action::{Action, Disk, Failure, Issue, Notice, Question, Write},
+    disk, issue,
     watches::Caches,
 };
 use crate::{
@@ -11,10 +11,13 @@ use crate::{
         call::{Outcome, Verb},
     },
     client::{Client, Recorder},
+    pki::Pki,
+    task::clock,
 };
 use futures_util::future::join_all;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use serde::Deserialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tracing::{debug, warn};
 
 /// Writes of one batch that run at the same time.
@@ -38,6 +41,8 @@ pub enum Acted {
 pub struct Actor {
     pub client: Client,
     pub recorder: Recorder,
+    /// The keys of the cluster; a controller plane without them issues nothing.
+    pub keys: Option<Arc<Pki>>,
 }
 
 impl Actor {
@@ -53,7 +58,14 @@ impl Actor {
                     wrote = true;
                     trouble = disk::carry_out(disk).await.err().map(Acted::Refused);
                 }
-                Group::Disk(_) => {}
+                Group::Issue(issue) if trouble.is_none() => {
+                    wrote = true;
+                    trouble = self.issue(issue, &mut waits).await;
+                }
+                Group::Ask(question) if trouble.is_none() => {
+                    trouble = self.ask(*question, &mut wrote, &mut waits).await;
+                }
+                Group::Disk(_) | Group::Issue(_) | Group::Ask(_) => {}
                 Group::Writes(writes) => {
                     if trouble.is_some() && !writes[0].is_status() {
                         continue;
@@ -76,6 +88,43 @@ impl Actor {
             &notice.reason,
             &notice.message,
         );
+    }
+
+    async fn issue(&self, issue: Issue, waits: &mut Vec<Wait>) -> Option<Acted> {
+        let keys = self.keys.as_ref()?;
+        match issue::signed(issue, keys, clock::now()) {
+            Ok(write) => self.write_all(vec![write], waits).await,
+            Err(failure) => {
+                warn!(failure = format!("{failure:#}"), "cannot issue");
+                None
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        question: Question,
+        wrote: &mut bool,
+        waits: &mut Vec<Wait>,
+    ) -> Option<Acted> {
+        for (review, write) in question.choices {
+            let call = Write::create(&review).call();
+            let allowed = match self.client.call(call).await {
+                Ok(reply) => match &reply.outcome {
+                    Outcome::Object { bytes, .. } => is_yes(bytes),
+                    _ => false,
+                },
+                Err(failure) => {
+                    debug!(%failure, "a review was refused");
+                    false
+                }
+            };
+            if allowed {
+                *wrote = true;
+                return self.write_all(vec![write], waits).await;
+            }
+        }
+        None
     }
 
     /// Creations start slowly (1, 2, 4 …), so that a refusal, which mostly hits all of them, is heard few times.
@@ -158,6 +207,11 @@ impl Actor {
     }
 }
 
+fn is_yes(review: &[u8]) -> bool {
+    let review: Result<SubjectAccessReview, _> = serde_json::from_slice(review);
+    review.is_ok_and(|review| review.status.is_some_and(|status| status.allowed))
+}
+
 #[derive(Default, Deserialize)]
 struct Written {
     metadata: Meta,
@@ -237,6 +291,8 @@ async fn wait(waits: &[Wait], caches: &Caches) {
 enum Group {
     Tell(Box<Notice>),
     Disk(Disk),
+    Issue(Issue),
+    Ask(Box<Question>),
     /// One write, or several creations or deletions of one kind.
     Writes(Vec<Write>),
 }
@@ -247,6 +303,8 @@ fn groups(actions: Vec<Action>) -> Vec<Group> {
         match (action, groups.last_mut()) {
             (Action::Tell(notice), _) => groups.push(Group::Tell(notice)),
             (Action::Disk(disk), _) => groups.push(Group::Disk(disk)),
+            (Action::Issue(issue), _) => groups.push(Group::Issue(issue)),
+            (Action::Ask(question), _) => groups.push(Group::Ask(question)),
             (Action::Write(write), Some(Group::Writes(writes)))
                 if go_together(&writes[0], &write) =>
             {

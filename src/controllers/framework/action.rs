@@ -7,9 +7,14 @@ use crate::{
         object::Object,
     },
     client::{EventKind, reference},
+    pki::{Grant, request::Request},
 };
 use bytes::Bytes;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::{
+    authorization::v1::SubjectAccessReview,
+    certificates::v1::CertificateSigningRequest,
+    core::v1::{ObjectReference, Secret},
+};
 use serde_json::Value;
 use std::{path::PathBuf, time::Duration};
 
@@ -37,6 +42,27 @@ pub enum Action {
     Write(Box<Write>),
     Tell(Box<Notice>),
     Disk(Disk),
+    Issue(Issue),
+    Ask(Box<Question>),
+}
+
+/// A write that needs the keys of the cluster.
+#[derive(Clone, Debug)]
+pub enum Issue {
+    /// A certificate, for the status of the request that asks for it.
+    Certificate {
+        object: Box<CertificateSigningRequest>,
+        request: Request,
+        grant: Grant,
+    },
+    /// A token that makes these claims, for the Secret that shall hold it.
+    Token { secret: Box<Secret>, claims: Value },
+}
+
+/// Asks the API server whether somebody may do something; what follows the first yes is written.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub choices: Vec<(SubjectAccessReview, Write)>,
 }
 
 /// The one thing controllers do besides the API: directories of the built-in storage class.
@@ -53,6 +79,18 @@ pub enum Disk {
 impl From<Disk> for Action {
     fn from(disk: Disk) -> Action {
         Action::Disk(disk)
+    }
+}
+
+impl From<Issue> for Action {
+    fn from(issue: Issue) -> Action {
+        Action::Issue(issue)
+    }
+}
+
+impl From<Question> for Action {
+    fn from(question: Question) -> Action {
+        Action::Ask(Box::new(question))
     }
 }
 
@@ -144,9 +182,7 @@ impl Write {
     }
 
     pub fn update_status<T: Object>(object: &T) -> Write {
-        let mut write = Write::update(object);
-        write.subresource = Some("status");
-        write
+        Write::update(object).on_sub("status")
     }
 
     /// A JSON merge patch.

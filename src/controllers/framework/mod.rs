@@ -7,6 +7,7 @@ mod act;
 mod action;
 mod disk;
 mod driver;
+mod issue;
 mod ownership;
 mod selection;
 mod watches;
@@ -16,7 +17,7 @@ mod world;
 pub mod testing;
 
 pub use act::{Acted, Actor};
-pub use action::{Action, Decision, Disk, Failure, Notice, Write};
+pub use action::{Action, Decision, Disk, Failure, Issue, Notice, Question, Write};
 pub use driver::{Controller, start};
 pub use ownership::{Claims, claim, controller_of, controller_ref, is_controlled_by};
 pub use selection::{everything, matches, selector_of};

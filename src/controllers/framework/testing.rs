@@ -3,6 +3,7 @@
 use super::{
     action::{Action, Decision, Disk, Failure, Write},
     driver::Controller,
+    issue,
     watches::Watches,
     world::World,
 };
@@ -13,6 +14,7 @@ use crate::{
         object::Object,
     },
     client::Snapshot,
+    pki::{Pki, ServerNames},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -60,6 +62,9 @@ pub struct Stage<C> {
     pub again_after: Option<Duration>,
     /// Creations of this kind are refused with this text.
     pub refuse: Option<(&'static str, String)>,
+    /// Reviews that ask for this subresource are answered with yes.
+    pub allow: Option<&'static str>,
+    keys: Option<Pki>,
     failures: BTreeMap<Key, Failure>,
     watches: Watches,
 }
@@ -77,9 +82,19 @@ impl<C: Controller> Stage<C> {
             disk: Vec::new(),
             again_after: None,
             refuse: None,
+            allow: None,
+            keys: None,
             failures: BTreeMap::new(),
             watches,
         }
+    }
+
+    /// Made when something is issued for the first time.
+    pub fn keys(&mut self) -> &Pki {
+        self.keys.get_or_insert_with(|| {
+            let folder = tempfile::tempdir().unwrap();
+            Pki::load_or_create(folder.path(), &ServerNames::default(), self.now).unwrap()
+        })
     }
 
     /// Stores an object written as JSON, with what a server would fill in.
@@ -182,6 +197,21 @@ impl<C: Controller> Stage<C> {
                         Disk::Remove(path) => format!("remove {}", path.display()),
                         Disk::Empty(path) => format!("empty {}", path.display()),
                     }),
+                    Action::Issue(issue) => {
+                        let now = self.now;
+                        let write = issue::signed(issue, self.keys(), now).unwrap();
+                        wrote |= self.act(key, &write);
+                    }
+                    Action::Ask(question) => {
+                        let mut choices = question.choices.into_iter();
+                        let said = choices.find(|(review, _)| {
+                            let wanted = review.spec.resource_attributes.as_ref();
+                            wanted.and_then(|wanted| wanted.subresource.as_deref()) == self.allow
+                        });
+                        if let Some((_, write)) = said {
+                            wrote |= self.act(key, &write);
+                        }
+                    }
                     Action::Write(write) => {
                         if self.failures.contains_key(key) && !write.is_status() {
                             continue;
@@ -277,7 +307,7 @@ impl<C: Controller> Stage<C> {
                 let mut new = old.clone();
                 if write.patch.is_some() {
                     merge(&mut new, &write.body);
-                } else if write.is_status() {
+                } else if write.is_status() || write.subresource == Some("approval") {
                     new["status"] = write.body["status"].clone();
                     clean(&mut new);
                 } else {

@@ -10,11 +10,17 @@ pub mod policy;
 pub mod storage;
 pub mod workload;
 
+use super::UpdateContext;
 use serde_json::{Value, json};
 
 /// A status for others to fill in.
 pub fn new_status(object: &mut Value) {
     object["status"] = json!({});
+}
+
+/// The spec is written once: an update leaves it as it is.
+pub fn keep_spec(object: &mut Value, context: UpdateContext<'_>) {
+    object["spec"] = context.old["spec"].clone();
 }
 
 /// Sets a field that is absent or null.

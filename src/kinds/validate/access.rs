@@ -195,6 +195,10 @@ fn signer_name(field: &Field<'_>, found: &mut Findings) {
     if name.is_empty() {
         return found.required(&field.path, "");
     }
+    if name == "kubernetes.io/legacy-unknown" {
+        let about = "the legacy signerName is not allowed via this API version";
+        return found.invalid(&field.path, name, about);
+    }
     let Some((domain, path)) = name.split_once('/') else {
         let about =
             "must be a fully qualified domain and path of the form 'example.com/signer-name'";

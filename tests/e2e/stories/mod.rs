@@ -3,6 +3,8 @@
 pub mod apps;
 mod lifecycle;
 mod pods;
+mod security;
+mod seeds;
 
 use super::{Story, concepts};
 
@@ -12,6 +14,8 @@ pub fn all() -> impl Iterator<Item = Story> {
         pods::STORIES,
         apps::STORIES,
         concepts::STORIES,
+        seeds::STORIES,
+        security::STORIES,
     ]
     .into_iter()
     .flatten()
