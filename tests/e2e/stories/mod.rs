@@ -4,7 +4,6 @@ pub mod apps;
 mod lifecycle;
 mod pods;
 mod security;
-mod seeds;
 
 use super::{Story, concepts};
 
@@ -14,7 +13,6 @@ pub fn all() -> impl Iterator<Item = Story> {
         pods::STORIES,
         apps::STORIES,
         concepts::STORIES,
-        seeds::STORIES,
         security::STORIES,
     ]
     .into_iter()
