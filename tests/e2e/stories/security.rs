@@ -3,7 +3,7 @@
 use crate::{
     Story,
     cluster::{Place, project, run, shared, stderr},
-    stories::apps::{load_curl, nginx},
+    images::{load, load_curl, nginx},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use std::{
@@ -445,11 +445,7 @@ spec:
 fn a_tls_secret_serves_https_from_a_pod() {
     let place = shared();
     let home = place.home.path();
-    let archive = home.join("nginx-1.17.tar");
-    if !archive.exists() {
-        nginx("nginx:1.17").save(&archive);
-        place.must(&["image", "load", archive.to_str().unwrap()]);
-    }
+    load(&place, &nginx("nginx:1.17"), "nginx-1.17");
     let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout https.key -out https.cert \
         -subj /CN=shop.example -addext subjectAltName=DNS:shop.example";
     run("sh", &["-ec", &format!("cd {}; {script}", home.display())]);
