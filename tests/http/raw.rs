@@ -65,6 +65,10 @@ fn bodies_and_answers_take_many_forms() {
     assert_eq!(table["rows"][0]["cells"][0], "plain");
     let pretty = server.ask(get(&format!("{MAPS}?pretty=true&limit=1")));
     assert!(pretty.text().starts_with("{\n  \""), "{}", pretty.text());
+    let refused = server.ask(get(&format!("{MAPS}/absent?pretty=true")));
+    assert!(refused.text().starts_with("{\n  \""), "{}", refused.text());
+    let refused = server.ask(get(&format!("{MAPS}/absent")));
+    assert!(refused.text().starts_with("{\""), "{}", refused.text());
     let large = "x".repeat(3 * 1024 * 1024 + 1);
     assert_eq!(server.ask(post(MAPS, "application/json", &large)).code, 413);
     let unknown = r#"{"metadata":{"name":"w"},"spec":{},"data":{"a":"1","a":"2"}}"#;

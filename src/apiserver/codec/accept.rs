@@ -132,7 +132,7 @@ fn shape(clause: &Clause<'_>) -> Option<Shape> {
 }
 
 /// Programs people look at output with; upstream indents for them unasked.
-fn is_person(user_agent: &str) -> bool {
+pub fn is_person(user_agent: &str) -> bool {
     ["curl", "Wget", "Mozilla/5.0"]
         .iter()
         .any(|program| user_agent.starts_with(program))

@@ -7,7 +7,7 @@ pub mod protobuf;
 pub mod table;
 pub mod watch;
 
-pub use accept::{Circumstances, Format, Shape, Wanted, negotiate};
+pub use accept::{Circumstances, Format, Shape, Wanted, is_person, negotiate};
 
 use super::listen::answer::{self, Answer, JSON};
 use crate::{

@@ -116,10 +116,13 @@ pub fn page_not_found() -> Answer {
     answer
 }
 
-/// The `Status` document of an error.
-pub fn error(failure: &ApiError) -> Answer {
-    let mut text = failure.to_status().to_string();
-    text.push('\n');
+/// The `Status` document of an error, indented for people.
+pub fn error(failure: &ApiError, is_pretty: bool) -> Answer {
+    let status = failure.to_status();
+    let text = match is_pretty {
+        true => format!("{status:#}\n"),
+        false => format!("{status}\n"),
+    };
     let mut answer = bytes(failure.code, JSON, text);
     let seconds = failure
         .details

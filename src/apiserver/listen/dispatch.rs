@@ -12,7 +12,7 @@ use crate::{
     apiserver::{
         authenticate,
         authorize::Attributes,
-        codec::{Circumstances, Codec, negotiate, protobuf, table::Include, watch},
+        codec::{Circumstances, Codec, is_person, negotiate, protobuf, table::Include, watch},
         request::{
             ResourcePath, body,
             options::{self, Query},
@@ -48,9 +48,10 @@ pub async fn serve(front: Arc<Front>, peer: Arc<Peer>, request: Request<Incoming
     let caught = AssertUnwindSafe(work).catch_unwind().await;
     let mut answer = caught.unwrap_or_else(|_| {
         error!(path = %shown.path, "a request panicked");
-        answer::error(&ApiError::internal(
+        let failure = ApiError::internal(
             "This request caused apiserver to panic. Look in the logs for details.",
-        ))
+        );
+        answer::error(&failure, false)
     });
     front
         .metrics
@@ -171,9 +172,10 @@ async fn handle(
     target: Target,
 ) -> Answer {
     let registry = &front.config.registry;
+    let is_pretty = is_for_people(&request);
     let user = match authenticate::user(registry, peer.user.as_ref(), request.headers_mut()) {
         Ok(user) => user,
-        Err(refusal) => return answer::error(&refusal),
+        Err(refusal) => return answer::error(&refusal, is_pretty),
     };
     let answered = match target.resource.clone() {
         None => path(front, &user, request).await,
@@ -192,7 +194,22 @@ async fn handle(
             }
         }
     };
-    answered.unwrap_or_else(|failure| answer::error(&failure))
+    answered.unwrap_or_else(|failure| answer::error(&failure, is_pretty))
+}
+
+/// Whether an error is shown indented: as the query says, otherwise for programs that people look at.
+fn is_for_people(request: &Request<Incoming>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "pretty");
+    match asked {
+        Some((_, value)) => !matches!(value.as_ref(), "false" | "0"),
+        None => {
+            let agent = request.headers().get(header::USER_AGENT);
+            agent
+                .and_then(|agent| agent.to_str().ok())
+                .is_some_and(is_person)
+        }
+    }
 }
 
 /// Discovery, health and everything else that is no resource.

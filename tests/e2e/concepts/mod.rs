@@ -75,7 +75,11 @@ fn the_notes_work_as_they_say() {
     place.must(&["start", "--registry-mirror", &mirror.url()]);
     let folder = place.home.path().join("notes");
     fs::create_dir(&folder).unwrap();
-    for entry in fs::read_dir(project().join("tests/e2e/seeds")).unwrap() {
+    let sources = ["tests/e2e/seeds", "tests/e2e/concepts/manifests"];
+    for entry in sources
+        .iter()
+        .flat_map(|source| fs::read_dir(project().join(source)).unwrap())
+    {
         let path = entry.unwrap().path();
         fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
     }
