@@ -55,6 +55,7 @@ pub mod scheduler;
 pub mod net;
 pub mod runtime;
 
+pub mod distribution;
 pub mod node;
 
 pub mod dns;

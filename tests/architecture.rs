@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("scheduler", &["api", "client", "task"]),
     ("runtime", &["config", "task"]),
     ("net", &["config", "task"]),
+    ("distribution", &["runtime", "task"]),
     (
         "node",
         &["api", "client", "runtime", "net", "pki", "config", "task"],
@@ -50,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "scheduler",
             "runtime",
             "net",
+            "distribution",
             "node",
             "proxy",
             "dns",

@@ -1,5 +1,6 @@
 //! What a cluster was started with.
 
+use super::addon::{Addon, Switch};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -27,6 +28,16 @@ pub struct ClusterConfig {
     /// Registries whose certificates are not verified and that may speak plain HTTP.
     #[serde(default)]
     pub insecure_registries: BTreeSet<String>,
+    /// Certificates, as PEM, that registries may be vouched for by, beside the host's own.
+    #[serde(default)]
+    pub registry_authorities: Vec<String>,
+    /// The cluster's own registry listens here on loopback. Zero in clusters made before there was one; the next start
+    /// chooses.
+    #[serde(default)]
+    pub registry_port: u16,
+    /// Addons that were turned on or off by the user; the others are as [`super::ADDONS`] has them.
+    #[serde(default)]
+    pub addons: BTreeMap<String, bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +65,15 @@ impl ClusterConfig {
     #[must_use]
     pub fn nft_table(&self) -> String {
         format!("kubik-{}", self.profile)
+    }
+
+    #[must_use]
+    pub fn is_enabled(&self, addon: &Addon) -> bool {
+        let chosen = self.addons.get(addon.name).copied();
+        match addon.switch {
+            Switch::Always(_) => true,
+            Switch::Live { by_default } => chosen.unwrap_or(by_default),
+        }
     }
 
     /// `kubernetes.default`: the first address of the service range.
@@ -113,6 +133,9 @@ pub fn plan_cluster(
         nodes: (0..nodes).map(node).collect(),
         registry_mirrors: BTreeMap::new(),
         insecure_registries: BTreeSet::new(),
+        registry_authorities: Vec::new(),
+        registry_port: 0,
+        addons: BTreeMap::new(),
     }
 }
 

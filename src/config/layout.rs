@@ -45,6 +45,12 @@ impl Layout {
         self.state.join("images")
     }
 
+    /// What was pushed to the cluster's own registry.
+    #[must_use]
+    pub fn registry(&self) -> PathBuf {
+        self.state.join("registry")
+    }
+
     /// What one pod keeps on disk: volumes, container layers, hosts file. Named by uid.
     #[must_use]
     pub fn pod(&self, uid: &str) -> PathBuf {

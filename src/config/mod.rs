@@ -1,7 +1,9 @@
 //! One typed configuration per cluster, and where its files lie.
 
+mod addon;
 mod cluster;
 mod layout;
 
+pub use addon::{ADDONS, Addon, BUILT_IN, Switch, find_addon};
 pub use cluster::{ClusterConfig, NodeConfig, plan_cluster};
 pub use layout::{Layout, RUN_ROOT, STATE_ROOT};

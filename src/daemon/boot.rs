@@ -3,6 +3,7 @@
 //! Independent steps of a start run side by side; each line of progress tells what had to be waited for.
 
 use super::{
+    addon::Addons,
     bootstrap::{self, Addresses},
     kubeconfig,
     parts::{self, Directory, InProcess},
@@ -20,7 +21,7 @@ use crate::{
     pki::Pki,
     proxy,
     runtime::{
-        image::{Images, Options as ImageOptions},
+        image::{Images, Options as ImageOptions, Proxies},
         linux::LinuxRuntime,
     },
     scheduler,
@@ -43,6 +44,7 @@ const COMPONENTS_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Cluster {
     pub runtime: Arc<LinuxRuntime>,
     pub images: Images,
+    pub addons: Addons,
     agents: Vec<Arc<Agent>>,
     /// Listeners and everything that acts.
     tasks: Tasks,
@@ -116,13 +118,19 @@ impl Cluster {
             directory.add(&node.name, Arc::<Agent>::clone(&agent));
             agents.push(agent);
         }
-        parts::until_usable(config, &informers, dns).await?;
+        let addons = Addons::new(config, layout, &client, &ground.images);
+        let (usable, ()) = tokio::join!(
+            parts::until_usable(config, &informers, dns),
+            addons.start(config)
+        );
+        usable?;
         progress.step("default service account, nodes and DNS answer");
         server.ready();
         info!(profile = %config.profile, "cluster is ready");
         Ok(Arc::new(Cluster {
             runtime,
             images: ground.images,
+            addons,
             agents,
             tasks,
             store: ground.store,
@@ -140,6 +148,7 @@ impl Cluster {
 
     /// Ends the components, the store last. Pods that run go on.
     pub async fn stop(&self) {
+        self.addons.stop().await;
         self.tasks.shutdown(COMPONENTS_DEADLINE).await;
         self.store.close().await;
         info!("stopped");
@@ -173,6 +182,8 @@ impl Ground {
             let options = ImageOptions {
                 mirrors: config.registry_mirrors.clone(),
                 insecure: config.insecure_registries.clone(),
+                authorities: config.registry_authorities.clone(),
+                proxies: Proxies::read(|name| std::env::var(name).ok()),
             };
             blocking(move || Images::open(&folder, options))
         };

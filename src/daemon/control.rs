@@ -37,6 +37,21 @@ pub enum Request {
     Pull {
         reference: String,
     },
+    /// Writes images to an archive on this host, as `docker save` does.
+    Save {
+        references: Vec<String>,
+        path: PathBuf,
+    },
+    /// Gives an image a further name.
+    Tag {
+        reference: String,
+        name: String,
+    },
+    /// Turns an addon on or off; the configuration was saved by the command.
+    Addon {
+        name: String,
+        enabled: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! shims, links and rules stay, and the next start adopts all of it. [`erase`] removes every trace by name, without
 //! asking a daemon.
 
+mod addon;
 mod boot;
 mod bootstrap;
 pub mod control;

@@ -132,6 +132,12 @@ impl Control {
                 .await
                 .map(|()| Answer::Done),
             Request::Pull { reference } => pull(cluster, reference, reports).await,
+            Request::Save { references, path } => save(cluster, references, path).await,
+            Request::Tag { reference, name } => tag(cluster, reference, name).await,
+            Request::Addon { name, enabled } => match cluster.addons.set(&name, enabled).await {
+                Ok(()) => Ok(Answer::Done),
+                Err(error) => Ok(failed(&format!("{error:#}"))),
+            },
         };
         outcome.unwrap_or_else(|error| failed(&error.to_string()))
     }
@@ -153,6 +159,37 @@ async fn load(cluster: &Cluster, path: std::path::PathBuf) -> Result<Answer, Run
     let loaded = loaded.map_err(|error| RuntimeError::Failed(error.to_string()))?;
     let images = loaded.map_err(|error| RuntimeError::Failed(format!("{error:#}")))?;
     Ok(Answer::Images { images })
+}
+
+/// A failed archive is removed: half of one looks whole.
+async fn save(
+    cluster: &Cluster,
+    references: Vec<String>,
+    path: std::path::PathBuf,
+) -> Result<Answer, RuntimeError> {
+    let images = cluster.images.clone();
+    let saved = Tasks::blocking(move || {
+        let texts: Vec<&str> = references.iter().map(String::as_str).collect();
+        let written = fs::File::create(&path)
+            .with_context(|| format!("create {}", path.display()))
+            .and_then(|file| images.export(&texts, std::io::BufWriter::new(file)));
+        if written.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        written
+    });
+    let saved = saved
+        .await
+        .map_err(|error| RuntimeError::Failed(error.to_string()))?;
+    saved.map_err(|error| RuntimeError::Failed(format!("{error:#}")))?;
+    Ok(Answer::Done)
+}
+
+async fn tag(cluster: &Cluster, reference: String, name: String) -> Result<Answer, RuntimeError> {
+    let images = cluster.images.clone();
+    let tagged = Tasks::blocking(move || images.tag(&reference, &name)).await;
+    tagged.map_err(|error| RuntimeError::Failed(error.to_string()))??;
+    Ok(Answer::Done)
 }
 
 async fn pull(

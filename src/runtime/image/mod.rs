@@ -4,12 +4,13 @@
 //! all images and published by a rename, the index is replaced as a whole: a crash at any instant leaves images that
 //! are complete or absent, and rubbish only in `tmp`, which is emptied at start.
 
+mod adopt;
 mod archive;
 mod builtin;
 mod export;
 mod index;
 mod layer;
-mod manifest;
+pub mod manifest;
 pub mod reference;
 mod registry;
 mod unpack;
@@ -20,6 +21,7 @@ use index::{Image, Index};
 use layer::{Layers, short};
 use manifest::Configuration;
 use reference::Reference;
+pub use registry::{proxy::Proxies, trust::certificates};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -35,6 +37,9 @@ pub struct Options {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Hosts whose certificates are not verified and that may speak plain HTTP. Loopback always may.
     pub insecure: BTreeSet<String>,
+    /// Certificates, as PEM, that are believed beside the host's own.
+    pub authorities: Vec<String>,
+    pub proxies: Proxies,
 }
 
 /// What a container takes from its image.
@@ -144,7 +149,20 @@ impl Images {
             .collect()
     }
 
-    /// Writes images as one `docker save` archive. Ids change: layers are packed anew.
+    /// An image that was pushed to us: its manifest, and where its blobs lie on this host. `None` when there is nothing
+    /// in it that this machine could run. Must be called from a thread that may block.
+    pub fn adopt(
+        &self,
+        reference: &Reference,
+        manifest: &[u8],
+        blob: &dyn Fn(&str) -> PathBuf,
+    ) -> Result<Option<ImageInfo>> {
+        let _arriving = self.0.arriving.blocking_read();
+        let adopted = adopt::adopt(reference, manifest, blob, &self.0.layers)?;
+        adopted.map(|(id, image)| self.add(&id, image)).transpose()
+    }
+
+    /// Writes images as one `docker save` archive, each under the name it was asked for. Ids change: layers are packed anew.
     pub fn export(&self, texts: &[&str], out: impl std::io::Write) -> Result<()> {
         let mut sources = Vec::new();
         for text in texts {
@@ -158,7 +176,7 @@ impl Images {
                 .get(&id)
                 .with_context(|| format!("image {id}"))?;
             sources.push(export::Source {
-                tags: image.tags.clone(),
+                tags: named_by(text, &image.tags),
                 configuration: image.configuration.clone(),
                 layers: config
                     .layers
@@ -326,6 +344,15 @@ impl Images {
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.0.index.lock().expect("no panic while locked")
+    }
+}
+
+/// The tag that was asked for, or all of them when it was asked for by id or digest.
+fn named_by(text: &str, tags: &[String]) -> Vec<String> {
+    let asked = Reference::parse(text).ok().and_then(|one| one.tagged());
+    match asked.filter(|tag| tags.contains(tag)) {
+        Some(tag) => vec![tag],
+        None => tags.to_vec(),
     }
 }
 

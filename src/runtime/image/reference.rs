@@ -114,13 +114,18 @@ pub fn is_digest(text: &str) -> bool {
     })
 }
 
-fn is_tag(text: &str) -> bool {
+pub fn is_tag(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.len() <= TAG_LENGTH_MAX
         && text.bytes().next().is_some_and(word)
         && text
             .bytes()
             .all(|byte| word(byte) || byte == b'.' || byte == b'-')
+}
+
+/// A repository's name without its domain: `team/app`.
+pub fn is_repository(text: &str) -> bool {
+    text.split('/').all(is_component)
 }
 
 /// Whether the first part of a name is a registry rather than a folder.

@@ -3,7 +3,9 @@
 use super::{
     super::{Options, reference::Reference},
     challenge::{self, Challenge},
-    connection::{self, Trust},
+    connection,
+    proxy::Proxies,
+    trust::Trust,
 };
 use crate::runtime::model::Credential;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -29,6 +31,7 @@ pub struct Access {
     /// `https://registry-1.docker.io/v2/library/nginx`.
     base: String,
     trust: Trust,
+    proxies: Proxies,
     credential: Option<Credential>,
     /// The value of the `Authorization` header that worked last.
     authorization: Mutex<Option<String>>,
@@ -76,14 +79,21 @@ pub fn candidates(
                 trust: if insecure {
                     Trust::Anything
                 } else {
-                    Trust::Verified
+                    Trust::verified(&options.authorities, &authority(&address))
                 },
+                proxies: options.proxies.clone(),
                 credential: credential.clone(),
                 authorization: Mutex::default(),
             });
         }
     }
     all
+}
+
+/// `host[:port]` of an address.
+fn authority(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default().to_owned()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -191,7 +201,7 @@ impl Access {
             let unreachable = |why: String| {
                 Refusal::Unreachable(format!("failed to do request: Get \"{url}\": {why}"))
             };
-            let response = connection::get(&url, headers, self.trust)
+            let response = connection::get(&url, headers, &self.trust, &self.proxies)
                 .await
                 .map_err(unreachable)?;
             if !response.status().is_redirection() {
@@ -261,7 +271,7 @@ impl Access {
         {
             headers.insert(header::AUTHORIZATION, value);
         }
-        let response = connection::get(&uri, headers, self.trust)
+        let response = connection::get(&uri, headers, &self.trust, &self.proxies)
             .await
             .map_err(unreachable)?;
         if !response.status().is_success() {

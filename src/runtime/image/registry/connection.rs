@@ -1,24 +1,25 @@
-//! One GET over HTTP or HTTPS, with our own name resolution.
+//! One GET over HTTP or HTTPS, with our own name resolution, through a proxy where one is set.
 
+use super::{
+    proxy::{Proxies, Proxy},
+    trust::Trust,
+    verifier::Verifier,
+};
 use crate::runtime::resolve;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig};
+use rustls_pki_types::ServerName;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -28,24 +29,19 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// Until the head of the answer; bodies may take as long as they flow.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a server has to prove.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// A certificate that the host's own store accepts.
-    Verified,
-    /// Nothing: loopback, or a host that the user named as insecure.
-    Anything,
-}
+/// Of a proxy's answer to CONNECT.
+const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
 
 /// The error is a text for people.
 pub async fn get(
     url: &Uri,
     headers: HeaderMap,
-    trust: Trust,
+    trust: &Trust,
+    proxies: &Proxies,
 ) -> Result<Response<Incoming>, String> {
     let host = url.host().ok_or("the address has no host")?.to_owned();
     let is_plain = match url.scheme_str() {
-        Some("http") if trust == Trust::Anything => true,
+        Some("http") if *trust == Trust::Anything => true,
         Some("http") => {
             return Err(
                 "plain HTTP is allowed for loopback and insecure registries only".to_owned(),
@@ -54,11 +50,26 @@ pub async fn get(
         _ => false,
     };
     let port = url.port_u16().unwrap_or(if is_plain { 80 } else { 443 });
-    let tcp = timeout(CONNECT_PATIENCE, connect(&host, port))
-        .await
-        .map_err(|_| "i/o timeout".to_owned())??;
+    let proxy = proxies.choose(!is_plain, &host, port)?;
+    let (next, next_port) = match &proxy {
+        Some(proxy) => (proxy.host.as_str(), proxy.port),
+        None => (host.as_str(), port),
+    };
+    let tcp = timeout(CONNECT_PATIENCE, connect(next, next_port)).await;
+    let mut tcp = tcp.map_err(|_| "i/o timeout".to_owned())?.map_err(|why| {
+        let through = proxy
+            .as_ref()
+            .map(|proxy| format!("proxyconnect {}: ", proxy.host));
+        format!("{}{why}", through.unwrap_or_default())
+    })?;
     if is_plain {
-        return exchange(tcp, url, headers).await;
+        return exchange(tcp, url, headers, proxy.as_ref()).await;
+    }
+    if let Some(proxy) = &proxy {
+        let tunnel = timeout(CONNECT_PATIENCE, tunnel(&mut tcp, proxy, &host, port));
+        tunnel
+            .await
+            .map_err(|_| "the proxy did not answer".to_owned())??;
     }
     let name = host
         .trim_start_matches('[')
@@ -69,7 +80,54 @@ pub async fn get(
     let tls = timeout(CONNECT_PATIENCE, tls)
         .await
         .map_err(|_| "TLS handshake timeout".to_owned())?;
-    exchange(tls.map_err(|e| format!("tls: {e}"))?, url, headers).await
+    exchange(tls.map_err(|e| handshake_failure(&e))?, url, headers, None).await
+}
+
+/// In the words that people search for.
+fn handshake_failure(error: &std::io::Error) -> String {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let known = match inner {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            Some("certificate signed by unknown authority".to_owned())
+        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => Some("certificate has expired or is not yet valid".to_owned()),
+        Some(rustls::Error::InvalidCertificate(other)) => Some(other.to_string()),
+        _ => None,
+    };
+    match known {
+        Some(why) => format!("tls: failed to verify certificate: x509: {why}"),
+        None => format!("tls: {error}"),
+    }
+}
+
+/// Asks the proxy for a connection of bytes to a host.
+async fn tunnel(tcp: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) -> Result<(), String> {
+    let authorization = proxy.authorization.as_ref();
+    let authorization = authorization.map(|value| format!("Proxy-Authorization: {value}\r\n"));
+    let request = format!(
+        "CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{}\r\n",
+        authorization.unwrap_or_default()
+    );
+    let text = |error: std::io::Error| format!("proxyconnect {}: {error}", proxy.host);
+    tcp.write_all(request.as_bytes()).await.map_err(text)?;
+    let mut head = Vec::new();
+    // Byte by byte: what follows the head belongs to the host behind the proxy.
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= PROXY_HEAD_BYTES_MAX {
+            return Err("the proxy's answer is too long".to_owned());
+        }
+        head.push(tcp.read_u8().await.map_err(text)?);
+    }
+    let head = String::from_utf8_lossy(&head);
+    let line = head.lines().next().unwrap_or_default();
+    match line.split(' ').nth(1) {
+        Some("200") => Ok(()),
+        _ => Err(format!("proxyconnect {}: {line}", proxy.host)),
+    }
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
@@ -92,6 +150,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     url: &Uri,
     headers: HeaderMap,
+    proxy: Option<&Proxy>,
 ) -> Result<Response<Incoming>, String> {
     let text = |error: hyper::Error| error.to_string();
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -104,7 +163,12 @@ async fn exchange(
         .authority()
         .map(http::uri::Authority::as_str)
         .unwrap_or_default();
-    let mut request = Request::get(path)
+    // A proxy is told the whole address.
+    let target = match proxy {
+        Some(_) => url.to_string(),
+        None => path.to_owned(),
+    };
+    let mut request = Request::get(target)
         .header(header::HOST, authority)
         .header(
             header::USER_AGENT,
@@ -113,6 +177,11 @@ async fn exchange(
         .body(Empty::<Bytes>::new())
         .map_err(|e| e.to_string())?;
     request.headers_mut().extend(headers);
+    let authorization = proxy.and_then(|proxy| proxy.authorization.as_ref());
+    if let Some(value) = authorization.and_then(|text| HeaderValue::from_str(text).ok()) {
+        let headers = request.headers_mut();
+        headers.insert(header::PROXY_AUTHORIZATION, value);
+    }
     // Lives exactly as long as the response body, which it feeds: it ends when that is dropped.
     drive(driver);
     let answer = timeout(ANSWER_PATIENCE, sender.send_request(request)).await;
@@ -129,62 +198,14 @@ fn drive(driver: impl Future<Output = hyper::Result<()>> + Send + 'static) {
     drop(tokio::spawn(driver));
 }
 
-fn tls(trust: Trust) -> Result<Arc<ClientConfig>, String> {
+fn tls(trust: &Trust) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let builder = ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
+    let verifier = Verifier::new(trust, &provider);
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    let config = match trust {
-        Trust::Verified => {
-            let mut roots = RootCertStore::empty();
-            // Certificates of the host that cannot be read are as good as absent.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            builder.with_root_certificates(roots).with_no_client_auth()
-        }
-        Trust::Anything => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(NoProof(algorithms)))
-            .with_no_client_auth(),
-    };
+        .map_err(|e| e.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
     Ok(Arc::new(config))
-}
-
-/// Accepts every certificate. Content is still checked: by digests.
-#[derive(Debug)]
-struct NoProof(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for NoProof {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

@@ -3,6 +3,9 @@
 mod access;
 mod challenge;
 mod connection;
+pub mod proxy;
+pub mod trust;
+mod verifier;
 
 use super::{
     Options,
