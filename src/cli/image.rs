@@ -1,8 +1,8 @@
 //! `kubik image`: what the daemon does for us over its control socket.
 
 use super::{
-    args::{ImageCommand, Output},
-    failure::Failure,
+    args::{ImageCommand, ListFormat},
+    failure::{Failure, for_profile},
     place,
     screen::{self, Steps},
 };
@@ -31,8 +31,58 @@ pub fn run(profile: &str, command: &ImageCommand) -> Result<(), Failure> {
             let reference = image.clone();
             ask(profile, &Request::Remove { reference }, |_| {}).map(drop)
         }),
-        ImageCommand::Pull { image } => pull(profile, image),
+        ImageCommand::Pull { images } => images.iter().try_for_each(|image| pull(profile, image)),
+        ImageCommand::Save { words } => save(profile, words),
+        ImageCommand::Tag { image, name } => {
+            let (reference, name) = (image.clone(), name.clone());
+            ask(profile, &Request::Tag { reference, name }, |_| {}).map(drop)
+        }
+        ImageCommand::Build { .. } => Err(no_builder(profile)),
+        ImageCommand::Push { .. } => Err(no_pusher()),
     }
+}
+
+fn no_builder(profile: &str) -> Failure {
+    let config = place::existing(profile).ok().map(|(_, config)| config);
+    let port = config.map_or(5000, |config| config.registry_port);
+    let why = "kubik builds no images: use the builder you have and hand the result over";
+    Failure::new("MK_UNSUPPORTED", 16, why).advise(format!(
+        "Push it into the cluster:  docker build -t localhost:{port}/app:1 . && docker push localhost:{port}/app:1\n  \
+         Without a registry:        docker build -t app:1 . && docker save app:1 | kubik image load{} -\n  \
+         With buildah or podman:    podman build -t localhost:{port}/app:1 . && podman push --tls-verify=false localhost:{port}/app:1",
+        for_profile(profile)
+    ))
+}
+
+fn no_pusher() -> Failure {
+    let why = "kubik pushes no images: it keeps layers unpacked";
+    Failure::new("MK_UNSUPPORTED", 16, why)
+        .advise("Write an archive and push that: kubik image save IMAGE x.tar && skopeo copy docker-archive:x.tar docker://REGISTRY/IMAGE")
+}
+
+/// The last word is the archive; `-` is standard output.
+fn save(profile: &str, words: &[String]) -> Result<(), Failure> {
+    let Some((file, images)) = words.split_last() else {
+        return Ok(());
+    };
+    let steps = Steps::begin(&format!("Saving {}", images.join(", ")));
+    let spooled = (file == "-").then(|| Spooled::name(profile)).transpose()?;
+    let path = match &spooled {
+        Some(spooled) => spooled.0.clone(),
+        None => std::path::absolute(file).map_err(|e| Failure::host(file, &e))?,
+    };
+    let request = Request::Save {
+        references: images.to_vec(),
+        path: path.clone(),
+    };
+    ask(profile, &request, |_| {})?;
+    if spooled.is_some() {
+        let failure = |e: io::Error| Failure::host("write the archive", &e);
+        let mut archive = File::open(&path).map_err(failure)?;
+        io::copy(&mut archive, &mut io::stdout().lock()).map_err(failure)?;
+    }
+    steps.done(file, steps.elapsed());
+    Ok(())
 }
 
 pub fn load(profile: &str, file: &Path) -> Result<(), Failure> {
@@ -75,13 +125,25 @@ fn pull(profile: &str, image: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(profile: &str, output: Output) -> Result<(), Failure> {
+fn list(profile: &str, output: ListFormat) -> Result<(), Failure> {
     let images = images(ask(profile, &Request::Images, |_| {})?);
     screen::result(&match output {
-        Output::Json => serde_json::to_string_pretty(&images).unwrap_or_default(),
-        Output::Text => text(&images),
+        ListFormat::Json => serde_json::to_string_pretty(&images).unwrap_or_default(),
+        ListFormat::Yaml => serde_yaml_ng::to_string(&images).unwrap_or_default(),
+        ListFormat::Table => text(&images),
+        ListFormat::Short => names(&images),
     });
     Ok(())
+}
+
+fn names(images: &[ImageInfo]) -> String {
+    let mut names: Vec<&str> = images
+        .iter()
+        .flat_map(|image| &image.tags)
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    names.join("\n")
 }
 
 fn text(images: &[ImageInfo]) -> String {
@@ -144,16 +206,20 @@ fn ask(profile: &str, request: &Request, watch: impl FnMut(&Answer)) -> Result<A
     }
 }
 
-/// Standard input copied to a file that the daemon can read; removed on drop.
+/// A file that the daemon reads or writes for a stream of ours; removed on drop.
 struct Spooled(PathBuf);
 
 impl Spooled {
-    fn standard_input(profile: &str) -> Result<Spooled, Failure> {
+    /// A name below the cluster's directory.
+    fn name(profile: &str) -> Result<Spooled, Failure> {
         let (layout, _) = place::existing(profile)?;
-        let path = layout
-            .state
-            .join(format!("load-{}.tar", std::process::id()));
-        let spooled = Spooled(path.clone());
+        let name = format!("spooled-{}.tar", std::process::id());
+        Ok(Spooled(layout.state.join(name)))
+    }
+
+    fn standard_input(profile: &str) -> Result<Spooled, Failure> {
+        let spooled = Spooled::name(profile)?;
+        let path = spooled.0.clone();
         let failure = |error: io::Error| Failure::host(&path.display().to_string(), &error);
         let mut file = File::create(&path).map_err(failure)?;
         io::copy(&mut io::stdin().lock(), &mut file).map_err(failure)?;

@@ -3,6 +3,7 @@
 //! `COMMANDS` are the variants of [`args::Command`], one file each. Progress goes to standard error, results to
 //! standard output, so that pipes stay clean. Nothing here talks to the kernel or keeps state of its own.
 
+mod addons;
 mod args;
 mod completion;
 mod delete;
@@ -76,6 +77,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Logs(options) => logs::run(&profile, &options).map(done),
         Command::Run(options) => run::run(&options),
         Command::Image(command) => image::run(&profile, &command).map(done),
+        Command::Addons(command) => addons::run(&profile, &command).map(done),
         Command::Kubectl(options) => kubectl::run(&profile, &options.arguments),
         Command::Service(options) => service::run(&profile, &options).map(done),
         Command::Ip => service::ip(&profile).map(done),

@@ -2,8 +2,11 @@
 
 use super::failure::Failure;
 use crate::config::{ClusterConfig, Layout, RUN_ROOT, STATE_ROOT};
+use nix::fcntl::{Flock, FlockArg};
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -62,6 +65,51 @@ pub fn existing(profile: &str) -> Result<(Layout, ClusterConfig), Failure> {
         Some(config) => Ok((layout, config)),
         None => Err(Failure::no_cluster(profile)),
     }
+}
+
+/// Changes a cluster's saved configuration; answers what was saved. Locked against other commands, replaced as a whole.
+pub fn change(
+    layout: &Layout,
+    edit: impl FnOnce(&mut ClusterConfig),
+) -> Result<ClusterConfig, Failure> {
+    let _guard = lock()?;
+    let failure =
+        |e: &dyn std::fmt::Display| Failure::host(&layout.config().display().to_string(), e);
+    let mut config: ClusterConfig =
+        serde_json::from_slice(&fs::read(layout.config()).map_err(|e| failure(&e))?)
+            .map_err(|e| failure(&e))?;
+    edit(&mut config);
+    save(layout, &config).map_err(|e| failure(&e))?;
+    Ok(config)
+}
+
+/// Held while configurations are chosen or changed, so that two commands do not choose the same subnets and ports.
+pub fn lock() -> Result<Flock<File>, Failure> {
+    let root = state_root();
+    let failure =
+        |path: &Path, e: &dyn std::fmt::Display| Failure::host(&path.display().to_string(), e);
+    fs::create_dir_all(&root).map_err(|e| failure(&root, &e))?;
+    let path = root.join(".lock");
+    let file = File::create(&path).map_err(|e| failure(&path, &e))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| failure(&path, &e))
+}
+
+/// Replaces the file as a whole: a crash leaves the old one or the new one.
+pub fn save(layout: &Layout, config: &ClusterConfig) -> std::io::Result<()> {
+    let path = layout.config();
+    private_folder(&layout.state)?;
+    private_folder(&layout.run)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(config)?)?;
+    file.sync_all()?;
+    fs::rename(&new, &path)
+}
+
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
 }
 
 /// Every profile that has left something in one of the roots, in name order.

@@ -14,17 +14,18 @@ use crate::{
         launch::{self, Bond, Launched},
         progress::Line,
     },
+    runtime::image::certificates,
 };
-use nix::fcntl::{Flock, FlockArg};
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
     net::{Ipv4Addr, TcpListener},
     path::Path,
     time::{Duration, Instant},
 };
 
 const FIRST_API_PORT: u16 = 8443;
+/// Where Docker's users expect a local registry.
+const FIRST_REGISTRY_PORT: u16 = 5000;
 
 pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
     place::require_root()?;
@@ -67,26 +68,23 @@ fn is_dying(layout: &Layout) -> bool {
 
 /// Saves (or loads) the cluster's configuration. Locked, so that two starts do not choose the same slot.
 pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, ClusterConfig), Failure> {
-    let root = place::state_root();
-    fs::create_dir_all(&root).map_err(|e| Failure::host(&root.display().to_string(), &e))?;
-    let lock = root.join(".lock");
-    let file = File::create(&lock).map_err(|e| Failure::host(&lock.display().to_string(), &e))?;
-    let _guard = Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, e)| Failure::host(&lock.display().to_string(), &e))?;
-
+    let _guard = place::lock()?;
     let layout = if options.ephemeral {
         place::ephemeral_layout(profile)
     } else {
         place::layout(profile)
     };
-    if let Some(config) = place::load(&layout) {
-        refuse_changes(&config, options)?;
-        return Ok((layout, config));
-    }
     let others: Vec<ClusterConfig> = place::profiles()
         .iter()
+        .filter(|name| *name != profile)
         .filter_map(|name| place::load(&place::layout(name)))
         .collect();
+    if let Some(mut config) = place::load(&layout) {
+        refuse_changes(&config, options)?;
+        amend(&mut config, options, &others)?;
+        save(&layout, &config)?;
+        return Ok((layout, config));
+    }
     let slot = free_slot(&others).ok_or_else(|| {
         Failure::new(
             "RSRC_NO_SUBNET",
@@ -98,20 +96,76 @@ pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, Cluster
     let port = api_port(options.api_port, &others)?;
     let nodes = options.nodes.unwrap_or(1);
     let mut config = plan_cluster(profile, slot, port, nodes, options.ephemeral);
+    amend(&mut config, options, &others)?;
+    save(&layout, &config)?;
+    Ok((layout, config))
+}
+
+fn save(layout: &Layout, config: &ClusterConfig) -> Result<(), Failure> {
+    place::save(layout, config)
+        .map_err(|e| Failure::host(&layout.config().display().to_string(), &e))
+}
+
+/// What may be given again at a later start: it adds to what the cluster has.
+fn amend(
+    config: &mut ClusterConfig,
+    options: &StartOptions,
+    others: &[ClusterConfig],
+) -> Result<(), Failure> {
     for mirror in &options.registry_mirror {
         let (host, address) = split_mirror(mirror);
-        config
-            .registry_mirrors
-            .entry(host.to_owned())
-            .or_default()
-            .push(address.to_owned());
+        let known = config.registry_mirrors.entry(host.to_owned()).or_default();
+        if known.iter().all(|other| other != address) {
+            known.push(address.to_owned());
+        }
     }
     config
         .insecure_registries
         .extend(options.insecure_registry.iter().cloned());
-    save(&layout, &config)
-        .map_err(|e| Failure::host(&layout.config().display().to_string(), &e))?;
-    Ok((layout, config))
+    for file in &options.registry_ca {
+        let text = authority(file)?;
+        if !config.registry_authorities.contains(&text) {
+            config.registry_authorities.push(text);
+        }
+    }
+    for name in &options.addons {
+        super::addons::named(name, true)?;
+        config.addons.insert(name.clone(), true);
+    }
+    if config.registry_port == 0 || options.registry_port.is_some() {
+        config.registry_port = registry_port(options.registry_port, config.api_port, others)?;
+    }
+    Ok(())
+}
+
+fn authority(file: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(file)
+        .map_err(|e| Failure::host(&format!("read {}", file.display()), &e))?;
+    if certificates(text.as_bytes()).is_empty() {
+        let why = format!("{} holds no certificate in PEM form", file.display());
+        return Err(Failure::new("HOST_CERTIFICATE", 38, why)
+            .advise("Give the file of the authority that signed the registry's certificate."));
+    }
+    Ok(text)
+}
+
+/// A port that was asked for is believed: the daemon says if it cannot have it.
+fn registry_port(
+    wanted: Option<u16>,
+    api_port: u16,
+    others: &[ClusterConfig],
+) -> Result<u16, Failure> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let unused = |port: u16| {
+        port != api_port
+            && others
+                .iter()
+                .all(|other| ![other.registry_port, other.api_port].contains(&port))
+    };
+    let mut ports = FIRST_REGISTRY_PORT..u16::MAX;
+    wanted
+        .or_else(|| ports.find(|&port| unused(port) && free(port)))
+        .ok_or_else(|| Failure::new("IF_PORT_IN_USE", 71, "no port is free for the registry"))
 }
 
 /// `HOST=URL`; without a host it is Docker's own registry that is mirrored.
@@ -162,7 +216,10 @@ fn local_addresses() -> Vec<Ipv4Addr> {
 
 fn api_port(wanted: Option<u16>, others: &[ClusterConfig]) -> Result<u16, Failure> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let unused = |port: u16| others.iter().all(|other| other.api_port != port);
+    let unused = |port: u16| {
+        let taken = |other: &ClusterConfig| [other.api_port, other.registry_port].contains(&port);
+        !others.iter().any(taken)
+    };
     match wanted {
         Some(port) if free(port) => Ok(port),
         Some(port) => Err(
@@ -175,24 +232,6 @@ fn api_port(wanted: Option<u16>, others: &[ClusterConfig]) -> Result<u16, Failur
                 Failure::new("IF_PORT_IN_USE", 71, "no port is free for the API server")
             }),
     }
-}
-
-/// Replaces the file as a whole: a crash leaves the old one or the new one.
-fn save(layout: &Layout, config: &ClusterConfig) -> std::io::Result<()> {
-    let path = layout.config();
-    private_folder(&layout.state)?;
-    private_folder(&layout.run)?;
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(config)?)?;
-    file.sync_all()?;
-    fs::rename(&new, &path)
-}
-
-fn private_folder(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o711))
 }
 
 /// Spawns the daemon and follows its steps until it is ready.

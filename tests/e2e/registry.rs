@@ -17,6 +17,7 @@ pub const PASSWORD: &str = "secret";
 
 pub struct Registry {
     child: Child,
+    address: &'static str,
     port: u16,
     folder: PathBuf,
     is_private: bool,
@@ -31,6 +32,11 @@ impl Drop for Registry {
 
 /// With TLS by an authority of its own and a password.
 pub fn start_registry(place: &Place) -> Registry {
+    start_registry_at(place, "127.0.0.1")
+}
+
+/// [`start_registry`] on an address of this network namespace: unlike loopback, it has to prove who it is.
+pub fn start_registry_at(place: &Place, address: &'static str) -> Registry {
     let folder = place.home.path().join("registry");
     fs::create_dir_all(&folder).unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
@@ -42,7 +48,8 @@ pub fn start_registry(place: &Place) -> Registry {
         "-subj",
         "/CN=registry",
     ]);
-    words.extend(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]);
+    let names = format!("subjectAltName=IP:{address},DNS:localhost");
+    words.extend(["-addext", &names]);
     words.extend(["-keyout", &key, "-out", &certificate]);
     run("openssl", &words);
     fs::write(
@@ -55,22 +62,29 @@ pub fn start_registry(place: &Place) -> Registry {
         "auth: {{htpasswd: {{realm: test, path: {0}/htpasswd}}}}\n",
         folder.display()
     );
-    Registry::serve(place, folder, true, &tls, &auth)
+    Registry::serve(place, folder, address, &tls, &auth)
 }
 
 /// Plain HTTP, open to everybody: a mirror of another registry, when given to `--registry-mirror`.
 pub fn start_mirror(place: &Place) -> Registry {
     let folder = place.home.path().join("mirror");
     fs::create_dir_all(&folder).unwrap();
-    Registry::serve(place, folder, false, "", "")
+    Registry::serve(place, folder, "127.0.0.1", "", "")
 }
 
 impl Registry {
-    fn serve(place: &Place, folder: PathBuf, is_private: bool, tls: &str, auth: &str) -> Registry {
+    fn serve(
+        place: &Place,
+        folder: PathBuf,
+        address: &'static str,
+        tls: &str,
+        auth: &str,
+    ) -> Registry {
         let port = free_port();
+        let is_private = !tls.is_empty();
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{delete: {{enabled: true}}, filesystem: {{rootdirectory: {}/data}}}}\n\
-             http: {{addr: '127.0.0.1:{port}'{tls}}}\n{auth}",
+             http: {{addr: '{address}:{port}'{tls}}}\n{auth}",
             folder.display()
         );
         fs::write(folder.join("config.yml"), config).unwrap();
@@ -83,6 +97,7 @@ impl Registry {
             .unwrap();
         let registry = Registry {
             child,
+            address,
             port,
             folder,
             is_private,
@@ -103,7 +118,12 @@ impl Registry {
 
     /// `127.0.0.1:PORT`.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.address, self.port)
+    }
+
+    /// The certificate that vouches for a private one.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("cert.pem")
     }
 
     pub fn url(&self) -> String {

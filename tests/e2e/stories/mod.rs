@@ -1,6 +1,7 @@
 //! The stories, in the order they run: life cycle first, as the others stand on it.
 
 pub mod apps;
+mod images;
 mod lifecycle;
 mod pods;
 mod security;
@@ -12,6 +13,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         lifecycle::STORIES,
         pods::STORIES,
         apps::STORIES,
+        images::STORIES,
         concepts::STORIES,
         security::STORIES,
     ]

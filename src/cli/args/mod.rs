@@ -1,5 +1,13 @@
 //! What can be typed. Help texts are read by people who met kubik a minute ago.
 
+mod addons;
+mod image;
+mod start;
+
+pub use addons::AddonsCommand;
+pub use image::{ImageCommand, ListFormat};
+pub use start::StartOptions;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -46,9 +54,15 @@ pub enum Command {
         after_help = "Example:\n  kubik run -- kubectl get nodes\n\nThe command finds the cluster through KUBECONFIG; its exit code is passed on."
     )]
     Run(RunOptions),
-    /// Load, list, pull and remove container images
-    #[command(subcommand)]
+    /// Load, list, pull, save, tag and remove container images
+    #[command(
+        subcommand,
+        after_help = "Example:\n  docker build -t app:1 . && docker save app:1 | kubik image load -\n\nOr push straight into the cluster's own registry: `kubik addons list` shows where."
+    )]
     Image(ImageCommand),
+    /// List the cluster's addons, turn them on and off
+    #[command(subcommand, after_help = "Example:\n  kubik addons disable registry")]
+    Addons(AddonsCommand),
     /// Run kubectl against this cluster (the one on PATH, otherwise a small built-in one)
     Kubectl(KubectlOptions),
     /// Print the URLs of a Service
@@ -64,37 +78,6 @@ pub enum Command {
     Version(VersionOptions),
     /// Print a completion script for your shell
     Completion(CompletionOptions),
-}
-
-#[derive(Clone, Debug, Default, Args)]
-pub struct StartOptions {
-    /// Number of nodes; each is simulated on this machine with its own address and pods
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
-    pub nodes: Option<u8>,
-    /// Keep all state in memory: nothing is written to disk, nothing survives `stop`
-    #[arg(long)]
-    pub ephemeral: bool,
-    /// Stay in the foreground (for service managers and containers); Ctrl-C stops the cluster
-    #[arg(long)]
-    pub foreground: bool,
-    /// Port of the API server; the first free one from 8443 if not given
-    #[arg(long, value_name = "PORT")]
-    pub api_port: Option<u16>,
-    /// Ask this mirror before a registry: `docker.io=http://127.0.0.1:5000` (a bare address is for docker.io)
-    #[arg(long, value_name = "HOST=URL")]
-    pub registry_mirror: Vec<String>,
-    /// Accept plain HTTP and unknown certificates from this registry
-    #[arg(long, value_name = "HOST")]
-    pub insecure_registry: Vec<String>,
-    /// Write the cluster's credentials to this kubeconfig file
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Do not touch any kubeconfig file
-    #[arg(long, conflicts_with = "kubeconfig")]
-    pub no_kubeconfig: bool,
-    /// Do not make the cluster kubectl's current context
-    #[arg(long)]
-    pub keep_context: bool,
 }
 
 #[derive(Debug, Args)]
@@ -149,31 +132,6 @@ pub struct RunOptions {
         value_name = "CMD"
     )]
     pub command: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ImageCommand {
-    /// Load images from an archive (`docker save`, OCI layout; `-` reads standard input)
-    Load {
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-    /// List images
-    #[command(visible_alias = "list")]
-    Ls {
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-    },
-    /// Remove images
-    Rm {
-        #[arg(required = true, value_name = "IMAGE")]
-        images: Vec<String>,
-    },
-    /// Pull an image from its registry
-    Pull {
-        #[arg(value_name = "IMAGE")]
-        image: String,
-    },
 }
 
 #[derive(Debug, Args)]

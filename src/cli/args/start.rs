@@ -1,0 +1,44 @@
+//! The options of `kubik start`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct StartOptions {
+    /// Number of nodes; each is simulated on this machine with its own address and pods
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub nodes: Option<u8>,
+    /// Keep all state in memory: nothing is written to disk, nothing survives `stop`
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Stay in the foreground (for service managers and containers); Ctrl-C stops the cluster
+    #[arg(long)]
+    pub foreground: bool,
+    /// Port of the API server; the first free one from 8443 if not given
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<u16>,
+    /// Ask this mirror before a registry: `docker.io=http://127.0.0.1:5000` (a bare address is for docker.io)
+    #[arg(long, value_name = "HOST=URL")]
+    pub registry_mirror: Vec<String>,
+    /// Believe registries that this certificate (PEM) vouches for, beside those the machine trusts
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca: Vec<PathBuf>,
+    /// Port of the cluster's own registry; the first free one from 5000 if not given
+    #[arg(long, value_name = "PORT")]
+    pub registry_port: Option<u16>,
+    /// Turn these addons on (`kubik addons list` shows them)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub addons: Vec<String>,
+    /// Accept plain HTTP and unknown certificates from this registry
+    #[arg(long, value_name = "HOST")]
+    pub insecure_registry: Vec<String>,
+    /// Write the cluster's credentials to this kubeconfig file
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Do not touch any kubeconfig file
+    #[arg(long, conflicts_with = "kubeconfig")]
+    pub no_kubeconfig: bool,
+    /// Do not make the cluster kubectl's current context
+    #[arg(long)]
+    pub keep_context: bool,
+}
