@@ -33,6 +33,37 @@ SCHEMA_CODES = {
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray": "S",
 }
 
+# Served by an add-on upstream, by the server itself here: the facts do not have them.
+METRICS = """\
+@io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics
+name\ts\tR\t""
+usage\t{q\tR
+@io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics\t\tmetrics.k8s.io/v1beta1/NodeMetrics
+apiVersion\ts
+kind\ts
+metadata\t#io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta\t\t{}
+timestamp\tt\tR
+usage\t{q\tR
+window\ts\tR
+@io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetricsList\t\tmetrics.k8s.io/v1beta1/NodeMetricsList
+apiVersion\ts
+items\t[#NodeMetrics\tR
+kind\ts
+metadata\t#io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta\t\t{}
+@io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics\t\tmetrics.k8s.io/v1beta1/PodMetrics
+apiVersion\ts
+containers\t[#ContainerMetrics\tR\t\t\tatomic
+kind\ts
+metadata\t#io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta\t\t{}
+timestamp\tt\tR
+window\ts\tR
+@io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetricsList\t\tmetrics.k8s.io/v1beta1/PodMetricsList
+apiVersion\ts
+items\t[#PodMetrics\tR
+kind\ts
+metadata\t#io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta\t\t{}
+"""
+
 PRERELEASE = re.compile(r"\.v\d+(alpha|beta)\d+\.")
 # Published by no served group.
 UNSERVED_PROTO = re.compile(
@@ -121,7 +152,7 @@ def write_schema(source, proto):
             lists = list_type + (f":{list_keys}" if list_keys else "")
             cells = [field, schema_type(kind, package), flags, default, patch, lists]
             out.append("\t".join(cells).rstrip("\t"))
-    (ASSETS / "schema.tsv").write_text("\n".join(out) + "\n")
+    (ASSETS / "schema.tsv").write_text("\n".join(out) + "\n" + METRICS)
 
 
 def proto_type(text, package):

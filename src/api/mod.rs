@@ -20,6 +20,7 @@ pub mod schema;
 pub mod selector;
 pub mod stream;
 pub mod time;
+pub mod usage;
 
 #[cfg(test)]
 mod random;

@@ -3,11 +3,10 @@
 //! `node` implements [`NodeApi`], `apiserver` calls it, `daemon` joins them by node name. Bytes travel in bounded
 //! channels; a closed channel is the end of that direction.
 
-use super::{ApiError, name::Key};
+use super::{ApiError, name::Key, usage::NodeUsage};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, oneshot},
@@ -58,6 +57,13 @@ pub struct Session {
     pub end: oneshot::Receiver<SessionEnd>,
 }
 
+/// A page of a node, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub content_type: &'static str,
+    pub text: String,
+}
+
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
@@ -89,6 +95,9 @@ pub trait NodeApi: Send + Sync {
     fn port_forward(&self, pod: Key, port: u16)
     -> BoxFuture<'_, Result<Box<dyn Duplex>, ApiError>>;
 
-    /// `/stats/summary` as a document.
-    fn stats_summary(&self) -> BoxFuture<'_, Result<Value, ApiError>>;
+    /// What the node and its pods use, measured now.
+    fn usage(&self) -> BoxFuture<'_, Result<NodeUsage, ApiError>>;
+
+    /// One of the node's own pages: `/stats/summary`, `/metrics/resource` …
+    fn page<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Page, ApiError>>;
 }

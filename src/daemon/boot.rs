@@ -68,7 +68,8 @@ impl Cluster {
     ) -> Result<Arc<Cluster>> {
         let tasks = Tasks::new();
         let ground = Ground::lay(config, layout, progress).await?;
-        let registry = parts::registry(config, &ground.store, &ground.pki).await?;
+        let directory = Arc::new(Directory::default());
+        let registry = parts::registry(config, &ground.store, &ground.pki, &directory).await?;
         let client = Client::new(
             Arc::new(InProcess(Arc::clone(&registry))),
             masters("system:apiserver"),
@@ -85,8 +86,7 @@ impl Cluster {
         let dns = foundations(config, node_ip, &client, &informers, &tasks).await?;
         progress.step("roles, namespaces and other first objects");
 
-        let directory = Arc::new(Directory::default());
-        let server = parts::server(config, &ground.pki, &registry, &directory)?;
+        let server = parts::server(config, &ground.pki, &registry)?;
         listen(&server, config, &tasks).await?;
         write_kubeconfig(config, layout, &ground.pki)?;
         progress.step(&format!(

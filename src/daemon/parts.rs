@@ -62,6 +62,13 @@ impl NodeDirectory for Directory {
             .get(name)
             .cloned()
     }
+
+    fn all(&self) -> Vec<(String, Arc<dyn NodeApi>)> {
+        let agents = self.0.read().expect("no panic while locked");
+        let all = agents.iter();
+        all.map(|(name, agent)| (name.clone(), Arc::clone(agent)))
+            .collect()
+    }
 }
 
 pub fn keys(config: &ClusterConfig, layout: &Layout) -> Result<Pki> {
@@ -87,8 +94,14 @@ pub fn network(config: &ClusterConfig, layout: &Layout) -> NetConfig {
 }
 
 /// The registry with the objects that every cluster begins with.
-pub async fn registry(config: &ClusterConfig, store: &Store, pki: &Pki) -> Result<Arc<Registry>> {
+pub async fn registry(
+    config: &ClusterConfig,
+    store: &Store,
+    pki: &Pki,
+    directory: &Arc<Directory>,
+) -> Result<Arc<Registry>> {
     let registry = Registry::new(RegistryConfig {
+        nodes: Arc::<Directory>::clone(directory),
         store: store.clone(),
         token_key: Arc::clone(pki.token_key()),
         issuer: issuer(config),
@@ -114,16 +127,10 @@ fn issuer(config: &ClusterConfig) -> String {
     format!("https://kubernetes.default.svc.{}", config.cluster_domain)
 }
 
-pub fn server(
-    config: &ClusterConfig,
-    pki: &Pki,
-    registry: &Arc<Registry>,
-    directory: &Arc<Directory>,
-) -> Result<Server> {
+pub fn server(config: &ClusterConfig, pki: &Pki, registry: &Arc<Registry>) -> Result<Server> {
     let node = config.nodes.first().context("a cluster has a node")?;
     Ok(Server::new(ServerConfig {
         registry: Arc::clone(registry),
-        nodes: Arc::<Directory>::clone(directory),
         tls: pki::tls::server(pki.server(), pki.ca_pem())?,
         address: format!("{}:{}", node.address(), config.api_port),
         issuer: issuer(config),

@@ -46,6 +46,7 @@ const GROUPS: &[&[Kind]] = &[
     networking::DISCOVERY,
     extension::FLOWCONTROL,
     storage::RESOURCE,
+    system::METRICS,
 ];
 
 static ALL: LazyLock<Vec<&'static Kind>> =

@@ -1,9 +1,9 @@
-//! Kinds of coordination and events: one row each (API chapter 2.1 to 2.6).
+//! Kinds of coordination, events and metrics: one row each (API chapter 2.1 to 2.6).
 //!
 //! `events.k8s.io` shares its storage with the core group's events; `api::convert` turns one shape into the other.
 
 use super::behavior;
-use super::kind::Kind;
+use super::kind::{Kind, Scope};
 
 pub const COORDINATION: &[Kind] = &[Kind {
     unconditional_update: false,
@@ -41,3 +41,28 @@ pub const EVENTS: &[Kind] = &[Kind {
         "events",
     )
 }];
+
+/// What nodes and pods use, measured when asked. Upstream an add-on serves them.
+pub const METRICS: &[Kind] = &[
+    Kind {
+        scope: Scope::Cluster,
+        verbs: &["get", "list"],
+        ..Kind::row(
+            "metrics.k8s.io",
+            "v1beta1",
+            ["NodeMetrics", "", "nodes"],
+            "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics",
+            "",
+        )
+    },
+    Kind {
+        verbs: &["get", "list"],
+        ..Kind::row(
+            "metrics.k8s.io",
+            "v1beta1",
+            ["PodMetrics", "", "pods"],
+            "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics",
+            "",
+        )
+    },
+];

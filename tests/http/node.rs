@@ -5,9 +5,10 @@ use futures_util::future::BoxFuture;
 use kubik::api::{
     ApiError,
     name::Key,
-    stream::{Duplex, LogOptions, NodeApi, Session, SessionEnd, SessionOptions},
+    stream::{Duplex, LogOptions, NodeApi, Page, Session, SessionEnd, SessionOptions},
+    usage::{Amounts, NodeUsage, PodUsage},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{mpsc, oneshot},
@@ -74,8 +75,34 @@ impl NodeApi for FakeNode {
         })
     }
 
-    fn stats_summary(&self) -> BoxFuture<'_, Result<Value, ApiError>> {
-        Box::pin(async { Ok(json!({"node": {"nodeName": "n"}})) })
+    fn usage(&self) -> BoxFuture<'_, Result<NodeUsage, ApiError>> {
+        let amounts = |cpu_nanocores, memory_bytes| Amounts {
+            cpu_nanocores,
+            memory_bytes,
+        };
+        let pod = |name: &str, app: &str| PodUsage {
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            labels: [("app".to_owned(), app.to_owned())].into(),
+            containers: vec![("c".to_owned(), amounts(250_000_000, 5 << 20))],
+        };
+        let usage = NodeUsage {
+            at: "2026-11-21T05:00:00Z".parse().unwrap(),
+            window: "PT15s".parse().unwrap(),
+            node: amounts(1_500_000_000, 1 << 30),
+            pods: vec![pod("q", "other"), pod("p", "web")],
+        };
+        Box::pin(async { Ok(usage) })
+    }
+
+    fn page<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Page, ApiError>> {
+        let text = json!({"path": path, "node": {"nodeName": "n"}}).to_string();
+        Box::pin(async {
+            Ok(Page {
+                content_type: "application/json",
+                text,
+            })
+        })
     }
 }
 

@@ -26,6 +26,12 @@ impl NodeDirectory for Nodes {
     fn node(&self, name: &str) -> Option<Arc<dyn NodeApi>> {
         self.0.get(name).cloned()
     }
+
+    fn all(&self) -> Vec<(String, Arc<dyn NodeApi>)> {
+        let all = self.0.iter();
+        all.map(|(name, node)| (name.to_string(), Arc::clone(node)))
+            .collect()
+    }
 }
 
 pub struct TestServer {
@@ -58,8 +64,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let _inside = runtime.enter();
         let server = Server::new(ServerConfig {
-            registry: registry::testing::registry(),
-            nodes: Arc::new(nodes),
+            registry: registry::testing::registry_over(Arc::new(nodes)),
             tls: tls::server(pki.server(), pki.ca_pem()).unwrap(),
             address: address.to_string(),
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),

@@ -287,3 +287,44 @@ fn a_watch_comes_as_messages_too() {
     assert_eq!(event["type"], "ADDED");
     assert_eq!(event["object"]["metadata"]["name"], "p");
 }
+
+#[test]
+fn nodes_and_pods_tell_what_they_use() {
+    let server = start();
+    let metrics = |rest: &str| server.ask(get(&format!("/apis/metrics.k8s.io/v1beta1/{rest}")));
+    let nodes = metrics("nodes").json();
+    assert_eq!(nodes["kind"], "NodeMetricsList");
+    assert_eq!(nodes["items"][0]["metadata"]["name"], "n");
+    assert_eq!(nodes["items"][0]["usage"]["cpu"], "1500m");
+    let names = |rest: &str| -> Vec<String> {
+        let list = metrics(rest).json();
+        let items = list["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("pods"), ["p", "q"]);
+    assert_eq!(
+        names("namespaces/default/pods?labelSelector=app%3Dweb"),
+        ["p"]
+    );
+    assert_eq!(names("pods?fieldSelector=metadata.name%3Dq"), ["q"]);
+    assert!(names("namespaces/other/pods").is_empty());
+    let pod = metrics("namespaces/default/pods/p").json();
+    let usage = &pod["containers"][0]["usage"];
+    assert_eq!(
+        (&pod["window"], &usage["memory"]),
+        (&"15s".into(), &"5Mi".into())
+    );
+    let missing = metrics("namespaces/default/pods/x").json();
+    assert_eq!(
+        missing["message"],
+        "podmetrics.metrics.k8s.io \"default/x\" not found"
+    );
+    assert_eq!(
+        server
+            .ask_as(None, get("/apis/metrics.k8s.io/v1beta1/nodes"))
+            .code,
+        403
+    );
+}

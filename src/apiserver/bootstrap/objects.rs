@@ -184,6 +184,7 @@ const PRIORITIES: &[(&str, u32)] = &[
     ("discovery.k8s.io", 16200),
     ("resource.k8s.io", 16200),
     ("flowcontrol.apiserver.k8s.io", 16100),
+    ("metrics.k8s.io", 100),
 ];
 
 /// One for each group version that this server serves itself.
@@ -203,6 +204,7 @@ pub fn api_services(facts: &Facts) -> Vec<Seed> {
         let priority = match (group, version) {
             ("", _) => 1,
             ("autoscaling", "v2") => 30,
+            ("metrics.k8s.io", _) => 100,
             ("resource.k8s.io" | "flowcontrol.apiserver.k8s.io", _) => 21,
             _ => 15,
         };

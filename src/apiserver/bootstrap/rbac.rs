@@ -14,6 +14,8 @@ ClusterRole\tsystem:kubik:informers\t\t
 \t* | * | get,list,watch |  |\x20
 ClusterRoleBinding\tsystem:kubik:informers\tClusterRole/system:kubik:informers\tUser:system:kubik:informers
 ClusterRoleBinding\tsystem:kubik:nodes\tClusterRole/system:node\tGroup:system:nodes
+ClusterRole\tsystem:aggregated-metrics-reader\trbac.authorization.k8s.io/aggregate-to-admin=true,rbac.authorization.k8s.io/aggregate-to-edit=true,rbac.authorization.k8s.io/aggregate-to-view=true\t
+\tmetrics.k8s.io | nodes,pods | get,list,watch |  |\x20
 ClusterRole\tsystem:coredns\t\t
 \t\"\" | endpoints,namespaces,pods,services | list,watch |  |\x20
 \tdiscovery.k8s.io | endpointslices | list,watch |  |\x20

@@ -11,7 +11,7 @@ pub use handler::Handler;
 
 use super::{
     authenticate::certificate_user, discovery::Discovery, health::Health, metrics::Metrics,
-    openapi::OpenApi, registry::Registry, stream::NodeDirectory,
+    openapi::OpenApi, registry::Registry,
 };
 use crate::{
     api::{
@@ -52,8 +52,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub struct ServerConfig {
     pub registry: Arc<Registry>,
-    /// Reaches the nodes for logs, exec, attach, port-forward and proxy.
-    pub nodes: Arc<dyn NodeDirectory>,
     pub tls: Arc<rustls::ServerConfig>,
     /// `host:port` where clients find this server.
     pub address: String,

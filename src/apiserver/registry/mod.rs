@@ -23,11 +23,13 @@ mod review;
 mod selection;
 mod services;
 pub mod testing;
+mod usage;
 mod watch;
 mod write;
 
 use super::{
     authorize::{self, Attributes, Decision, Rule},
+    stream::NodeDirectory,
     subresource::{self, View, action, view},
     token::Tokens,
 };
@@ -55,11 +57,14 @@ pub struct RegistryConfig {
     pub issuer: String,
     /// Where ClusterIPs come from.
     pub service_cidr: Ipv4Net,
+    /// Reaches the nodes: for logs, exec, attach, port-forward, proxy, and what they use.
+    pub nodes: Arc<dyn NodeDirectory>,
 }
 
 /// The API behind every front. Shared as an `Arc`.
 pub struct Registry {
     pub(super) store: Store,
+    pub(super) nodes: Arc<dyn NodeDirectory>,
     access: RwLock<authorize::Index>,
     tokens: Tokens,
     services: Mutex<services::Pool>,
@@ -73,6 +78,7 @@ impl Registry {
     pub fn new(config: RegistryConfig) -> Arc<Registry> {
         let registry = Registry {
             store: config.store,
+            nodes: config.nodes,
             access: RwLock::default(),
             tokens: Tokens::new(config.token_key, config.issuer),
             services: Mutex::new(services::Pool::new(config.service_cidr)),
@@ -94,7 +100,7 @@ impl Registry {
         }
         let mut reply = match (request.verb, request.subresource.is_some()) {
             (Verb::Get | Verb::List, false) if !request.kind.is_stored() => {
-                component::read(&mut request)
+                computed(&mut request).await
             }
             (Verb::Get | Verb::Update | Verb::Patch, true) if request.view().is_none() => {
                 Err(ApiError::method_not_allowed())
@@ -163,6 +169,13 @@ impl Registry {
 
     fn access(&self) -> RwLockReadGuard<'_, authorize::Index> {
         self.access.read().expect("no panic while locked")
+    }
+}
+
+async fn computed(request: &mut Request<'_>) -> Result<Reply, ApiError> {
+    match request.kind.group {
+        "metrics.k8s.io" => usage::read(request).await,
+        _ => component::read(request),
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) use watch::serve as watch;
 /// Finds node agents by the name of their Node.
 pub trait NodeDirectory: Send + Sync {
     fn node(&self, name: &str) -> Option<Arc<dyn NodeApi>>;
+
+    /// Every node's agent, by the name of the node.
+    fn all(&self) -> Vec<(String, Arc<dyn NodeApi>)>;
 }
 
 /// Whether requests for this subresource come here.

@@ -9,7 +9,7 @@ use crate::{
         name::{Gvr, Key},
         stream::{Duplex, NodeApi},
     },
-    apiserver::listen::answer::{self, Answer, Body, JSON, TEXT},
+    apiserver::listen::answer::{self, Answer, Body},
 };
 use futures_util::StreamExt as _;
 use http::{HeaderName, HeaderValue, Method, Uri, header};
@@ -217,14 +217,8 @@ fn endpoints(slice: &Value, port_name: &str) -> Vec<(String, u16)> {
 /// The node's own pages, answered by its agent.
 async fn node(connect: &Connect<'_>, place: &Place<'_>, rest: &str) -> Result<Answer, ApiError> {
     let node = target::agent(connect, place.name)?;
-    match rest {
-        "/healthz" => Ok(answer::bytes(200, TEXT, "ok")),
-        "/stats/summary" => {
-            let summary = node.stats_summary().await?;
-            Ok(answer::bytes(200, JSON, summary.to_string()))
-        }
-        _ => Err(ApiError::not_implemented(&format!("the node page {rest}"))),
-    }
+    let page = node.page(rest).await?;
+    Ok(answer::bytes(200, page.content_type, page.text))
 }
 
 fn unreachable(why: &str) -> ApiError {

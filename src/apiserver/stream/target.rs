@@ -77,7 +77,7 @@ pub async fn pod(connect: &Connect<'_>) -> Result<Target, ApiError> {
 }
 
 pub fn agent(connect: &Connect<'_>, name: &str) -> Result<Arc<dyn NodeApi>, ApiError> {
-    let node = connect.front.config.nodes.node(name);
+    let node = connect.front.config.registry.nodes.node(name);
     node.ok_or_else(|| ApiError::internal(format!("no node agent answers for node \"{name}\"")))
 }
 

@@ -144,6 +144,8 @@ const TABLES: &[(&str, &str, &str, &[Column])] = &[
     ("networking.k8s.io", "", "IPAddress", rest::IP_ADDRESS),
     ("networking.k8s.io", "", "Ingress", rest::INGRESS),
     ("networking.k8s.io", "", "IngressClass", rest::INGRESS_CLASS),
+    ("metrics.k8s.io", "", "NodeMetrics", workloads::NODE_METRICS),
+    ("metrics.k8s.io", "", "PodMetrics", workloads::POD_METRICS),
     (
         "networking.k8s.io",
         "",

@@ -5,7 +5,10 @@ use super::cell::{
     flag, has_condition, instant, integer, labels, list, number, scalar, selector, string, text_or,
     wide,
 };
-use crate::{api::duration, kinds::Column};
+use crate::{
+    api::{duration, quantity::Quantity},
+    kinds::Column,
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -349,6 +352,31 @@ fn target(spec: &Value, current: Option<&Value>) -> String {
         "resource" | "containerResource" => format!("{}: {shown}", field(&spec[part], "/name")),
         _ => shown,
     }
+}
+
+/// As upstream's add-on shows them: one column per resource.
+pub const NODE_METRICS: &[Column] = &[
+    NAME,
+    string("cpu", |node, _| node["usage"]["cpu"].clone()),
+    string("memory", |node, _| node["usage"]["memory"].clone()),
+    WINDOW,
+];
+
+pub const POD_METRICS: &[Column] = &[
+    NAME,
+    string("cpu", |pod, _| containers_use(pod, "cpu").into()),
+    string("memory", |pod, _| containers_use(pod, "memory").into()),
+    WINDOW,
+];
+
+const WINDOW: Column = string("Window", |metrics, _| metrics["window"].clone());
+
+fn containers_use(pod: &Value, resource: &str) -> String {
+    let containers = pod["containers"].as_array().into_iter().flatten();
+    let used = containers.filter_map(|one| one["usage"][resource].as_str());
+    let parsed = used.filter_map(|text| Quantity::parse(text).ok());
+    let sum = parsed.reduce(|sum, one| sum + one);
+    sum.unwrap_or(Quantity::ZERO).to_string()
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! What the API server asks of a node: logs, exec, attach, port-forward, statistics.
+//! What the API server asks of a node: logs, exec, attach, port-forward, what it uses, its own pages.
 //!
 //! Nothing here changes a pod. Errors are what the client shall see.
 
 pub mod cri;
 mod logs;
+mod metrics;
+mod page;
+mod reading;
 mod session;
 mod stats;
 
@@ -13,7 +16,8 @@ use crate::{
         ApiError,
         name::Key,
         object::Object,
-        stream::{Duplex, LogOptions, NodeApi, Session, SessionOptions},
+        stream::{Duplex, LogOptions, NodeApi, Page, Session, SessionOptions},
+        usage::NodeUsage,
     },
     net::inside,
     runtime::model::{ContainerInfo, ContainerState, ExecSpec, RuntimeError, SandboxInfo},
@@ -22,11 +26,10 @@ use crate::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
 use std::sync::Arc;
 use tokio::{net::TcpStream, sync::mpsc};
 
-pub use stats::Samples;
+pub use reading::Samples;
 
 impl NodeApi for Agent {
     fn logs(
@@ -127,8 +130,16 @@ impl NodeApi for Agent {
         .boxed()
     }
 
-    fn stats_summary(&self) -> BoxFuture<'_, Result<Value, ApiError>> {
-        async move { stats::summary(self.host(), self.samples()).await }.boxed()
+    fn usage(&self) -> BoxFuture<'_, Result<NodeUsage, ApiError>> {
+        async move {
+            let measured = self.samples().measure(self.host()).await?;
+            Ok(measured.usage())
+        }
+        .boxed()
+    }
+
+    fn page<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Page, ApiError>> {
+        page::page(self.host(), self.samples(), path).boxed()
     }
 }
 
