@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn the_asset_holds_the_default_roles() {
         let seeds = seeds();
-        assert_eq!(seeds.len(), 135 + 5);
+        assert_eq!(seeds.len(), 135 + 6);
         let admin = seed(&seeds, "clusterroles", "cluster-admin");
         assert_eq!(
             admin["rules"],
