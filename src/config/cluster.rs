@@ -5,7 +5,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 /// Written once by the first `start` and kept for all later ones.
@@ -38,6 +38,27 @@ pub struct ClusterConfig {
     /// Addons that were turned on or off by the user; the others are as [`super::ADDONS`] has them.
     #[serde(default)]
     pub addons: BTreeMap<String, bool>,
+    #[serde(default)]
+    pub ingress: IngressConfig,
+}
+
+/// Where the ingress proxy listens, besides the nodes' own addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressConfig {
+    pub http_port: u16,
+    pub https_port: u16,
+    pub listen: BTreeSet<IpAddr>,
+}
+
+impl Default for IngressConfig {
+    fn default() -> IngressConfig {
+        IngressConfig {
+            http_port: 80,
+            https_port: 443,
+            listen: BTreeSet::from([IpAddr::V4(Ipv4Addr::LOCALHOST)]),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +157,7 @@ pub fn plan_cluster(
         registry_authorities: Vec::new(),
         registry_port: 0,
         addons: BTreeMap::new(),
+        ingress: IngressConfig::default(),
     }
 }
 

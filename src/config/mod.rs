@@ -5,5 +5,5 @@ mod cluster;
 mod layout;
 
 pub use addon::{ADDONS, Addon, BUILT_IN, Switch, find_addon};
-pub use cluster::{ClusterConfig, NodeConfig, plan_cluster};
+pub use cluster::{ClusterConfig, IngressConfig, NodeConfig, plan_cluster};
 pub use layout::{Layout, RUN_ROOT, STATE_ROOT};

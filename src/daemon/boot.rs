@@ -13,9 +13,10 @@ use crate::{
     api::call::User,
     apiserver::{Server, registry::document},
     client::{Client, Informers},
-    config::{ClusterConfig, Layout},
+    config::{ClusterConfig, Layout, NodeConfig},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
     dns::{self, DnsConfig},
+    ingress::{self, IngressContext},
     net::linux::LinuxNetwork,
     node::{Agent, NodeContext},
     pki::Pki,
@@ -95,6 +96,7 @@ impl Cluster {
         ));
 
         act(layout, &ground, &client, &informers, &tasks);
+        route(config, &ground, &client, &informers, &tasks);
         let runtime = Arc::new(LinuxRuntime::new(
             layout,
             ground.images.clone(),
@@ -242,6 +244,24 @@ fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers,
         tasks,
     );
     proxy::start(informers, Arc::new(ground.network.clone()), tasks);
+}
+
+/// The ingress proxy; idle until there is an Ingress.
+fn route(
+    config: &ClusterConfig,
+    ground: &Ground,
+    client: &Client,
+    informers: &Informers,
+    tasks: &Tasks,
+) {
+    ingress::start(IngressContext {
+        config: config.ingress.clone(),
+        nodes: config.nodes.iter().map(NodeConfig::address).collect(),
+        client: client.acting_as(User::component("system:kubik:ingress", &[])),
+        informers: informers.clone(),
+        pki: Arc::clone(&ground.pki),
+        tasks: tasks.clone(),
+    });
 }
 
 fn node_user(name: &str) -> User {

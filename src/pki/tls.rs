@@ -3,11 +3,15 @@
 use super::Identity;
 use anyhow::{Context as _, Result, anyhow};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    crypto::{CryptoProvider, ring},
-    server::WebPkiClientVerifier,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
+        verify_tls13_signature,
+    },
+    server::{ResolvesServerCert, WebPkiClientVerifier},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use std::sync::Arc;
 
 fn provider() -> Arc<CryptoProvider> {
@@ -53,6 +57,71 @@ pub fn client(
         .map(|name| name.as_bytes().to_vec())
         .collect();
     Ok(Arc::new(config))
+}
+
+/// Chooses the certificate by the name that a client asks for; clients show none. Offers HTTP/2 and HTTP/1.1.
+pub fn server_of_many(certificates: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Asks for encryption only: whoever answers is believed.
+pub fn client_of_anybody(protocols: &[&str]) -> Result<Arc<ClientConfig>> {
+    let provider = provider();
+    let verifier = Arc::new(NoProof(provider.signature_verification_algorithms));
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    Ok(Arc::new(config))
+}
+
+/// Accepts every certificate; signatures made with its key are still checked.
+#[derive(Debug)]
+struct NoProof(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for NoProof {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }
 
 fn roots(ca_pem: &str) -> Result<RootCertStore> {

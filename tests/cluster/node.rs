@@ -13,7 +13,7 @@ use kubik::{
         object::Object,
         stream::{LogOptions, NodeApi, SessionEnd, SessionOptions},
     },
-    config::{ClusterConfig, Layout, NodeConfig},
+    config::{ClusterConfig, IngressConfig, Layout, NodeConfig},
     net::{
         Network,
         model::{Attach, Attached, NetError},
@@ -94,6 +94,7 @@ impl World {
         let agent = Agent::start(NodeContext {
             config: node.clone(),
             cluster: ClusterConfig {
+                ingress: IngressConfig::default(),
                 profile: "test".to_owned(),
                 slot: 0,
                 api_port: 6443,

@@ -1,11 +1,14 @@
-//! `assets/dns.yaml` with this cluster's addresses in it. Pure.
+//! The documents of `assets` with this cluster's addresses in it. Pure.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 use std::net::Ipv4Addr;
 
-const DOCUMENTS: &str = include_str!("../../../assets/dns.yaml");
+const DOCUMENTS: &[&str] = &[
+    include_str!("../../../assets/dns.yaml"),
+    include_str!("../../../assets/ingress.yaml"),
+];
 
 /// What differs from cluster to cluster.
 #[derive(Clone, Debug)]
@@ -22,14 +25,18 @@ pub fn all(addresses: &Addresses) -> Result<Vec<Value>> {
         ("$DNS_PORT", addresses.dns_port.to_string()),
         ("$NODE_IP", addresses.node_ip.to_string()),
     ];
-    let text = words
-        .iter()
-        .fold(DOCUMENTS.to_owned(), |text, (word, value)| {
-            text.replace(word, value)
-        });
-    serde_yaml_ng::Deserializer::from_str(&text)
-        .map(|document| Value::deserialize(document).context("read the DNS objects"))
-        .collect()
+    let mut all = Vec::new();
+    for documents in DOCUMENTS {
+        let text = words
+            .iter()
+            .fold((*documents).to_owned(), |text, (word, value)| {
+                text.replace(word, value)
+            });
+        for document in serde_yaml_ng::Deserializer::from_str(&text) {
+            all.push(Value::deserialize(document).context("read the first objects")?);
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -44,7 +51,7 @@ mod tests {
             node_ip: Ipv4Addr::new(10, 244, 0, 1),
         };
         let documents = all(&addresses).unwrap();
-        assert!(documents.len() == 3);
+        assert!(documents.len() == 6);
         for document in documents {
             assert!(!document.to_string().contains('$'), "{document}");
             let (group, version) =

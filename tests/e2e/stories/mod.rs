@@ -2,6 +2,7 @@
 
 pub mod apps;
 mod images;
+mod ingress;
 mod lifecycle;
 mod pods;
 mod security;
@@ -16,6 +17,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         images::STORIES,
         concepts::STORIES,
         security::STORIES,
+        ingress::STORIES,
     ]
     .into_iter()
     .flatten()

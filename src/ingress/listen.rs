@@ -1,0 +1,147 @@
+//! The listeners and the connections of clients, within limits.
+
+use super::{
+    serve::{self, Front, Peer},
+    upstream::Stream,
+};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::{debug, warn};
+
+/// Connections at once per listener; further ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4096;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a whole head, and for how long a kept connection may wait for its next request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADERS_MAX: usize = 100;
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
+const STREAMS_MAX: u32 = 128;
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between attempts to accept when descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves one listener until the front's tasks are stopped. Without an acceptor it speaks plain HTTP.
+pub async fn run(front: Arc<Front>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let mut stop = front.tasks.stop_signal();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    loop {
+        let place = Arc::clone(&places).acquire_owned();
+        // Both branches are cancel-safe: a connection not yet accepted stays in the kernel's queue.
+        let accepted = tokio::select! {
+            () = stop.stopped() => return,
+            accepted = async { (place.await, listener.accept().await) } => accepted,
+        };
+        match accepted {
+            (Ok(place), Ok((stream, address))) => {
+                let (front, tls, tasks) = (Arc::clone(&front), tls.clone(), front.tasks.clone());
+                tasks.spawn("ingress connection", async move {
+                    connection(front, stream, address, port, tls).await;
+                    drop(place);
+                });
+            }
+            (_, failed) => {
+                warn!(error = ?failed.err(), "accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    front: Arc<Front>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    port: u16,
+    tls: Option<TlsAcceptor>,
+) {
+    let _ = tcp.set_nodelay(true);
+    let peer = Arc::new(Peer::new(&front, address.ip(), port, tls.is_some()));
+    let Some(tls) = tls else {
+        return http1(front, peer, Stream::Plain(tcp)).await;
+    };
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
+            if is_http2 {
+                http2(front, peer, stream).await;
+            } else {
+                http1(front, peer, stream).await;
+            }
+        }
+        Ok(Err(error)) => debug!(%address, %error, "TLS handshake"),
+        Err(_) => debug!(%address, "TLS handshake took too long"),
+    }
+}
+
+async fn http1(front: Arc<Front>, peer: Arc<Peer>, stream: Stream) {
+    let mut stop = front.tasks.stop_signal();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(serve::serve(&front, &peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    // The connection is polled on after the signal: it ends when its last request was answered.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection");
+    }
+}
+
+async fn http2(front: Arc<Front>, peer: Arc<Peer>, stream: Stream) {
+    let mut stop = front.tasks.stop_signal();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
+        async move { Ok::<_, Infallible>(serve::serve(&front, &peer, request).await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection");
+    }
+}
