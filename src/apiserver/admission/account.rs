@@ -89,7 +89,8 @@ fn inject(pod: &mut Value, account: &Value, volume: &str) {
     let name = brought.clone().unwrap_or_else(|| volume.to_owned());
     let mut is_needed = false;
     for group in ["initContainers", "containers"] {
-        let containers = pod["spec"][group].as_array_mut();
+        // An index would make the list: a `null` that upstream never shows.
+        let containers = pod["spec"].get_mut(group).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             is_needed |= mount(container, &name);
         }
@@ -149,6 +150,7 @@ mod tests {
         let account = json!({"imagePullSecrets": [{"name": "s"}]});
         inject(&mut pod, &account, "kube-api-access-abcde");
         let spec = &pod["spec"];
+        assert_eq!(spec.get("initContainers"), None);
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "s"}]));
         assert_eq!(
             spec["volumes"],
