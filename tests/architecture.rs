@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ingress",
         &["api", "client", "net", "pki", "config", "task"],
     ),
+    ("dashboard", &["api", "apiserver", "task"]),
     (
         "daemon",
         &[
@@ -56,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "proxy",
             "dns",
             "ingress",
+            "dashboard",
         ],
     ),
     (
