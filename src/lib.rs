@@ -62,5 +62,7 @@ pub mod dns;
 pub mod ingress;
 pub mod proxy;
 
+pub mod dashboard;
+
 pub mod cli;
 pub mod daemon;

@@ -183,9 +183,7 @@ fn size(bytes: u64) -> String {
 fn images(answer: Answer) -> Vec<ImageInfo> {
     match answer {
         Answer::Images { images } => images,
-        Answer::Done | Answer::Starting | Answer::Progress { .. } | Answer::Failed { .. } => {
-            Vec::new()
-        }
+        _ => Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod addons;
 mod args;
 mod completion;
+mod dashboard;
 mod delete;
 mod doctor;
 mod failure;
@@ -80,6 +81,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Addons(command) => addons::run(&profile, &command).map(done),
         Command::Kubectl(options) => kubectl::run(&profile, &options.arguments),
         Command::Service(options) => service::run(&profile, &options).map(done),
+        Command::Dashboard(options) => dashboard::run(&profile, &options).map(done),
         Command::Ip => service::ip(&profile).map(done),
         Command::Profile(command) => profile::run(&command).map(done),
         Command::Doctor => doctor::run(&profile),

@@ -15,6 +15,7 @@ use crate::{
     client::{Client, Informers},
     config::{ClusterConfig, Layout, NodeConfig},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
+    dashboard::Dashboard,
     dns::{self, DnsConfig},
     ingress::{self, IngressContext},
     net::linux::LinuxNetwork,
@@ -46,6 +47,7 @@ pub struct Cluster {
     pub runtime: Arc<LinuxRuntime>,
     pub images: Images,
     pub addons: Addons,
+    pub dashboard: Dashboard,
     agents: Vec<Arc<Agent>>,
     /// Listeners and everything that acts.
     tasks: Tasks,
@@ -128,11 +130,15 @@ impl Cluster {
         usable?;
         progress.step("default service account, nodes and DNS answer");
         server.ready();
+        let admin = User::component("kubernetes-admin", &["system:masters"]);
+        let handler = server.handler(admin, tasks.clone());
+        let dashboard = Dashboard::new(&config.profile, handler, tasks.clone());
         info!(profile = %config.profile, "cluster is ready");
         Ok(Arc::new(Cluster {
             runtime,
             images: ground.images,
             addons,
+            dashboard,
             agents,
             tasks,
             store: ground.store,

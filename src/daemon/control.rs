@@ -1,7 +1,7 @@
 //! The daemon's control socket: what commands ask of a running daemon beside the Kubernetes API.
 //!
 //! One JSON document per line each way; a connection carries one request and its answers, the last of which is
-//! `Done`, `Images` or `Failed`. Only root reaches the socket: its directory has mode 0700.
+//! not `Progress`. Only root reaches the socket: its directory has mode 0700.
 
 use crate::{
     config::Layout,
@@ -52,6 +52,10 @@ pub enum Request {
         name: String,
         enabled: bool,
     },
+    /// Listens, if it does not yet; answers `Dashboard`.
+    Dashboard {
+        port: Option<u16>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +70,10 @@ pub enum Answer {
         layer: String,
         done: u64,
         total: u64,
+    },
+    /// Lets one browser in, once.
+    Dashboard {
+        url: String,
     },
     Failed {
         message: String,

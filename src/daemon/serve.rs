@@ -138,6 +138,7 @@ impl Control {
                 Ok(()) => Ok(Answer::Done),
                 Err(error) => Ok(failed(&format!("{error:#}"))),
             },
+            Request::Dashboard { port } => return dashboard(cluster, port).await,
         };
         outcome.unwrap_or_else(|error| failed(&error.to_string()))
     }
@@ -211,6 +212,13 @@ async fn pull(
     Ok(Answer::Images {
         images: vec![image?],
     })
+}
+
+async fn dashboard(cluster: &Cluster, port: Option<u16>) -> Answer {
+    match cluster.dashboard.open(port).await {
+        Ok(url) => Answer::Dashboard { url },
+        Err(error) => failed(&format!("{error:#}")),
+    }
 }
 
 fn failed(message: &str) -> Answer {

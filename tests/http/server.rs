@@ -5,8 +5,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use kubik::{
-    api::stream::NodeApi,
+    api::{call::User, stream::NodeApi},
     apiserver::{NodeDirectory, Server, ServerConfig, registry},
+    dashboard::Dashboard,
     pki::{Identity, Pki, ServerNames, tls},
     task::{Tasks, clock},
 };
@@ -38,6 +39,7 @@ pub struct TestServer {
     pub address: SocketAddr,
     pub pki: Arc<Pki>,
     pub directory: TempDir,
+    server: Server,
     tasks: Tasks,
     runtime: Option<Runtime>,
 }
@@ -71,14 +73,22 @@ impl TestServer {
             token_keys: vec![pki.token_key().jwk()],
         });
         server.ready();
-        tasks.spawn("server", server.serve(listener, tasks.clone()));
+        tasks.spawn("server", server.clone().serve(listener, tasks.clone()));
         TestServer {
             address,
             pki,
             directory,
+            server,
             tasks,
             runtime: Some(runtime),
         }
+    }
+
+    /// A dashboard of this server, as the daemon makes it.
+    pub fn dashboard(&self) -> Dashboard {
+        let admin = User::component("kubernetes-admin", &["system:masters"]);
+        let handler = self.server.handler(admin, self.tasks.clone());
+        Dashboard::new("test", handler, self.tasks.clone())
     }
 
     pub fn run<T>(&self, work: impl Future<Output = T>) -> T {

@@ -67,6 +67,8 @@ pub enum Command {
     Kubectl(KubectlOptions),
     /// Print the URLs of a Service
     Service(ServiceOptions),
+    /// Open the dashboard in a browser, or print its link
+    Dashboard(DashboardOptions),
     /// Print the node's address
     Ip,
     /// List the clusters on this machine
@@ -153,6 +155,16 @@ pub struct ServiceOptions {
     /// Accepted for minikube's sake: the URL is always what is printed
     #[arg(long)]
     pub url: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DashboardOptions {
+    /// Print the link only; open no browser
+    #[arg(long)]
+    pub url: bool,
+    /// Port on 127.0.0.1 (default: 7070, or any free one if it is taken)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]
