@@ -103,6 +103,15 @@ impl ClusterConfig {
         nth(self.service_cidr, 1)
     }
 
+    /// Addresses of Services of type LoadBalancer: the last 1,024 of the pods' range, which no node has.
+    #[must_use]
+    pub fn load_balancer_range(&self) -> Ipv4Net {
+        const PREFIX: u8 = 22;
+        let size = 1 << (32 - PREFIX);
+        let first = u32::from(self.pod_cidr.broadcast()) + 1 - size;
+        Ipv4Net::new_assert(Ipv4Addr::from(first), PREFIX)
+    }
+
     /// `kube-dns.kube-system`: the tenth address of the service range.
     #[must_use]
     pub fn dns_service_ip(&self) -> Ipv4Addr {
@@ -122,8 +131,11 @@ fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(net.network()) + n)
 }
 
+/// The rest of the pods' range is for load balancers.
+const NODES_MAX: u8 = 252;
+
 /// The shape of a new cluster. Slot `n` owns pods `10.(244-n).0.0/16` and services `10.(96+n).0.0/16`; slots end at
-/// 63, before the two would meet. Node `i` owns `10.(244-n).i.0/24`.
+/// 63, before the two would meet. Node `i` owns `10.(244-n).i.0/24`; there are 252 nodes at most.
 #[must_use]
 pub fn plan_cluster(
     profile: &str,
@@ -151,7 +163,7 @@ pub fn plan_cluster(
         service_cidr: net(96 + slot, 0, 16),
         cluster_domain: "cluster.local".to_owned(),
         ephemeral,
-        nodes: (0..nodes).map(node).collect(),
+        nodes: (0..nodes.min(NODES_MAX)).map(node).collect(),
         registry_mirrors: BTreeMap::new(),
         insecure_registries: BTreeSet::new(),
         registry_authorities: Vec::new(),
@@ -173,6 +185,7 @@ mod tests {
         assert_eq!(config.nodes[0].address().to_string(), "10.244.0.1");
         assert_eq!(config.nodes[1].name, "kubik-m02");
         assert_eq!(config.nodes[1].address().to_string(), "10.244.1.1");
+        assert_eq!(config.load_balancer_range().to_string(), "10.244.252.0/22");
     }
 
     #[test]

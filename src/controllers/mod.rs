@@ -19,6 +19,7 @@ mod deployment;
 mod disruption;
 mod endpoint;
 mod job;
+mod load_balancer;
 mod namespace;
 mod node;
 mod replicaset;
@@ -37,6 +38,7 @@ use crate::{
 };
 use framework::Actor;
 use inventory::Inventory;
+use ipnet::Ipv4Net;
 use std::{path::PathBuf, sync::Arc};
 
 /// What controllers need besides the API.
@@ -48,6 +50,8 @@ pub struct Settings {
     pub volumes: PathBuf,
     /// What certificates and tokens are signed with. Without it none are.
     pub keys: Option<Arc<Pki>>,
+    /// Addresses for Services of type LoadBalancer; `None`: somebody else gives them.
+    pub load_balancers: Option<Ipv4Net>,
 }
 
 /// What a controller is started with. Cheap to clone.
@@ -116,6 +120,7 @@ pub const ALL: &[(&str, Start)] = &[
     ("endpointslice", endpoint::start_slices),
     ("endpoint", endpoint::start_endpoints),
     ("endpointslicemirroring", endpoint::start_mirroring),
+    ("service", load_balancer::start),
     ("job", job::start),
     ("cronjob", cronjob::start),
     ("node-lifecycle", node::start_lifecycle),

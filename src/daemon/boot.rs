@@ -36,7 +36,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 use tracing::info;
 
 /// Pods get their own grace periods; whoever is not gone then is killed.
@@ -97,13 +97,15 @@ impl Cluster {
             config.api_port
         ));
 
-        act(layout, &ground, &client, &informers, &tasks);
+        let rules_stand = act(config, layout, &ground, &client, &informers, &tasks);
         route(config, &ground, &client, &informers, &tasks);
         let runtime = Arc::new(LinuxRuntime::new(
             layout,
             ground.images.clone(),
             tasks.clone(),
         ));
+        // Before any pod gets its network: no connection slips past a policy after a restart.
+        rules_stand.await.context("install packet rules")?;
         let mut agents = Vec::new();
         for node in &config.nodes {
             let agent = Agent::start(NodeContext {
@@ -231,8 +233,15 @@ async fn foundations(
     Ok(dns)
 }
 
-/// Controllers, scheduler and service proxy: all of them clients of the API.
-fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers, tasks: &Tasks) {
+/// Controllers, scheduler and service proxy: all of them clients of the API. Resolves when packet rules stand.
+fn act(
+    config: &ClusterConfig,
+    layout: &Layout,
+    ground: &Ground,
+    client: &Client,
+    informers: &Informers,
+    tasks: &Tasks,
+) -> oneshot::Receiver<()> {
     controllers::start(&ControllerContext {
         inventory: Inventory::start(client, tasks),
         client: client.clone(),
@@ -242,6 +251,7 @@ fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers,
             root_ca: ground.pki.ca_pem().to_owned(),
             volumes: layout.volumes(),
             keys: Some(Arc::clone(&ground.pki)),
+            load_balancers: Some(config.load_balancer_range()),
         }),
     });
     scheduler::start(
@@ -249,7 +259,7 @@ fn act(layout: &Layout, ground: &Ground, client: &Client, informers: &Informers,
         informers,
         tasks,
     );
-    proxy::start(informers, Arc::new(ground.network.clone()), tasks);
+    proxy::start(informers, Arc::new(ground.network.clone()), tasks)
 }
 
 /// The ingress proxy; idle until there is an Ingress.

@@ -87,7 +87,7 @@ pub fn network(config: &ClusterConfig, layout: &Layout) -> NetConfig {
         bridge: config.bridge(),
         pod_cidr: config.pod_cidr,
         node_ranges: config.nodes.iter().map(|node| node.pod_cidr).collect(),
-        service_cidr: config.service_cidr,
+        service_ranges: vec![config.service_cidr, config.load_balancer_range()],
         table: config.nft_table(),
         directory: layout.run.join("network"),
     }

@@ -5,7 +5,7 @@
 
 use super::{
     netlink::{self, ACK, Socket, Writer},
-    rules::{Backend, Frontend, Place},
+    rules::{Backend, Frontend},
 };
 use std::io;
 
@@ -25,7 +25,7 @@ pub fn forget(frontend: &Frontend, backend: Option<&Backend>) -> io::Result<()> 
     writer.message(DELETE, ACK, &[FAMILY_IP, 0, 0, 0], |writer| {
         let protocol = frontend.protocol.number();
         writer.nest(1, |writer| {
-            if let Place::Address(address) = frontend.place {
+            if let Some(address) = frontend.place.address() {
                 flags.0 |= DESTINATION_ADDRESS;
                 writer.nest(1, |writer| writer.attr(2, &address.octets()));
             }

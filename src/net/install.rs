@@ -5,11 +5,12 @@
 
 use super::{
     conntrack,
-    nft::{self, Batch, Value},
+    nft::{self, Batch, Holds, Value},
     rules::{
         Backend, Frontend, Protocol, RuleSet, Target,
         chains::{self, Surroundings},
         elements::{Elements, Set, Slots, elements},
+        fence::{self, Addresses},
     },
 };
 use std::{
@@ -21,48 +22,75 @@ use tracing::{debug, warn};
 #[derive(Default)]
 pub struct Installed {
     rules: RuleSet,
-    elements: Elements,
+    services: Elements,
+    fences: Elements,
 }
 
-/// Answers what is installed now.
+/// Answers what is installed now. `addresses` are those of the sandboxes that fences speak of.
 pub fn install(
     table: &str,
     around: &Surroundings<'_>,
     rules: RuleSet,
-    before: Option<&Installed>,
+    addresses: &Addresses,
+    before: Option<Installed>,
 ) -> io::Result<Installed> {
-    let none = Slots::new();
-    let slots = before.map_or(&none, |old| &old.elements.slots);
-    let mut elements = elements(&rules, around.service_range, slots);
-    let changed = before.map(|old| {
-        // Chains stay: an unused one costs nothing, and removing it would have to wait for its last user.
-        elements.chains.extend(old.elements.chains.iter().cloned());
-        change(table, &old.elements, &elements)
-    });
-    match changed {
-        Some(Ok(())) => (),
-        Some(Err(error)) => {
-            warn!(%error, table, "packet rules are not as we left them; replacing them all");
-            replace(table, around, &elements)?;
-        }
-        None => replace(table, around, &elements)?,
-    }
-    let forgotten = match before {
-        Some(old) => outdated(&old.rules, &rules),
-        None => outdated(&RuleSet::default(), &rules),
+    let fences = rules.fences.as_deref();
+    let mut fences = fences.map_or_else(Elements::default, |all| fence::elements(all, addresses));
+    let Some(mut old) = before else {
+        let services = elements(&rules, around.service_ranges, &Slots::new());
+        replace(table, around, &[&services, &fences])?;
+        forget_flows(&RuleSet::default(), &rules);
+        return Ok(Installed {
+            rules,
+            services,
+            fences,
+        });
     };
-    for (frontend, backend) in forgotten {
+    // A sandbox that comes or goes changes nothing for Services: their elements need not be made anew for it.
+    let is_same = old.rules.frontends == rules.frontends && old.rules.sources == rules.sources;
+    let before = std::mem::take(&mut old.services);
+    let mut services = match is_same {
+        true => None,
+        false => Some(elements(&rules, around.service_ranges, &before.slots)),
+    };
+    let mut pairs = vec![(&old.fences, &mut fences)];
+    if let Some(services) = &mut services {
+        pairs.push((&before, services));
+    }
+    for (old, new) in &mut pairs {
+        let staying = old.chains.iter().filter(|chain| chain.may_stay());
+        new.chains.extend(staying.cloned());
+    }
+    let pairs: Vec<(&Elements, &Elements)> =
+        pairs.into_iter().map(|(old, new)| (old, &*new)).collect();
+    if let Err(error) = change(table, &pairs) {
+        warn!(%error, table, "packet rules are not as we left them; replacing them all");
+        replace(
+            table,
+            around,
+            &[services.as_ref().unwrap_or(&before), &fences],
+        )?;
+    }
+    if let Some(services) = &services {
+        forget_flows(&old.rules, &rules);
+        forget_clients(table, &before.slots, &services.slots);
+    }
+    Ok(Installed {
+        rules,
+        services: services.unwrap_or(before),
+        fences,
+    })
+}
+
+fn forget_flows(old: &RuleSet, new: &RuleSet) {
+    for (frontend, backend) in outdated(old, new) {
         if let Err(error) = conntrack::forget(&frontend, backend.as_ref()) {
             debug!(%error, ?frontend, "forget connections");
         }
     }
-    if let Some(old) = before {
-        forget_clients(table, &old.elements.slots, &elements.slots);
-    }
-    Ok(Installed { rules, elements })
 }
 
-fn replace(table: &str, around: &Surroundings<'_>, elements: &Elements) -> io::Result<()> {
+fn replace(table: &str, around: &Surroundings<'_>, all: &[&Elements]) -> io::Result<()> {
     let mut batch = Batch::new(table);
     if nft::table_exists(table)? {
         batch.delete_table();
@@ -70,27 +98,33 @@ fn replace(table: &str, around: &Surroundings<'_>, elements: &Elements) -> io::R
     batch.table();
     put_sets(&mut batch, Set::CONSTANT);
     chains::put_constant(&mut batch, around);
-    put_changes(&mut batch, &Elements::default(), elements);
-    batch.commit()
-}
-
-fn change(table: &str, old: &Elements, new: &Elements) -> io::Result<()> {
-    if old.sets == new.sets && old.chains == new.chains {
-        return Ok(());
+    for elements in all {
+        put_changes(&mut batch, &Elements::default(), elements);
     }
-    let mut batch = Batch::new(table);
-    put_changes(&mut batch, old, new);
     batch.commit()
 }
 
-/// Chains before the elements that lead to them; what goes before what comes, since a changed element is both.
+fn change(table: &str, pairs: &[(&Elements, &Elements)]) -> io::Result<()> {
+    let mut batch = Batch::new(table);
+    let mut is_needed = false;
+    for (old, new) in pairs {
+        if old.sets != new.sets || old.chains != new.chains {
+            put_changes(&mut batch, old, new);
+            is_needed = true;
+        }
+    }
+    if is_needed { batch.commit() } else { Ok(()) }
+}
+
+/// Chains before the elements that lead to them; what goes before what comes, since a changed element is both; sets
+/// last, when no rule reads them any more.
 fn put_changes(batch: &mut Batch, old: &Elements, new: &Elements) {
     let chains: Vec<_> = new.chains.difference(&old.chains).collect();
     let had: BTreeSet<Set> = old.chains.iter().flat_map(|chain| chain.sets()).collect();
     let has: BTreeSet<Set> = new.chains.iter().flat_map(|chain| chain.sets()).collect();
     put_sets(batch, has.difference(&had).copied());
     for chain in &chains {
-        batch.chain(&chain.name());
+        chain.put(batch);
     }
     for chain in &chains {
         for rule in chain.rules() {
@@ -99,11 +133,19 @@ fn put_changes(batch: &mut Batch, old: &Elements, new: &Elements) {
     }
     let none = BTreeMap::new();
     for (set, elements) in &old.sets {
+        let holds = set.layout().1;
+        if holds == Holds::Ranges && had.contains(set) && !has.contains(set) {
+            continue;
+        }
         let kept = new.sets.get(set).unwrap_or(&none);
         let gone = elements
             .iter()
             .filter(|(key, value)| kept.get(*key) != Some(*value));
-        batch.delete_elements(&set.name(), gone.map(|(key, _)| key.as_slice()));
+        let gone = gone.map(|(key, _)| key.as_slice());
+        match holds {
+            Holds::Ranges => batch.delete_ranges(&set.name(), gone),
+            _ => batch.delete_elements(&set.name(), gone),
+        }
     }
     for (set, elements) in &new.sets {
         let had = old.sets.get(set).unwrap_or(&none);
@@ -111,7 +153,18 @@ fn put_changes(batch: &mut Batch, old: &Elements, new: &Elements) {
             .iter()
             .filter(|(key, value)| had.get(*key) != Some(*value));
         let come = come.map(|(key, value): (&Vec<u8>, &Value)| (key.as_slice(), value));
-        batch.add_elements(&set.name(), come);
+        match set.layout().1 {
+            Holds::Ranges => batch.add_ranges(&set.name(), come.map(|(key, _)| key)),
+            _ => batch.add_elements(&set.name(), come),
+        }
+    }
+    // In the order of their declaration chains lead to earlier ones.
+    let gone: Vec<_> = old.chains.difference(&new.chains).collect();
+    for chain in gone.iter().rev() {
+        batch.delete_chain(&chain.name());
+    }
+    for set in had.difference(&has) {
+        batch.delete_set(&set.name());
     }
 }
 
@@ -205,6 +258,7 @@ mod tests {
                 },
             )]
             .into(),
+            ..RuleSet::default()
         };
         let udp = frontend(Protocol::Udp);
         type Case = (&'static [u8], &'static [u8], Vec<Option<Backend>>);

@@ -129,23 +129,26 @@ pub async fn set_alias(handle: &Handle, link: u32, alias: &str) -> io::Result<()
     handle.link().set(message).execute().await.map_err(reason)
 }
 
-/// The node's gateways on the bridge, and the way to Services: without it a host with no default route has nowhere
+/// The node's gateways on the bridge, and the ways to Services: without them a host with no default route has nowhere
 /// to send a packet to a ClusterIP, and there would be nothing to translate.
 pub async fn equip_bridge(
     handle: &Handle,
     bridge: u32,
     gateways: &[(Ipv4Addr, u8)],
-    services: Ipv4Net,
+    services: &[Ipv4Net],
 ) -> io::Result<()> {
     set_up(handle, bridge).await?;
     for (address, prefix) in gateways {
         add_address(handle, bridge, *address, *prefix).await?;
     }
-    let mut route = on_link(services, bridge);
-    if let Some((source, _)) = gateways.first() {
-        route = route.pref_source(*source);
+    for range in services {
+        let mut route = on_link(*range, bridge);
+        if let Some((source, _)) = gateways.first() {
+            route = route.pref_source(*source);
+        }
+        add_route(handle, route.build()).await?;
     }
-    add_route(handle, route.build()).await
+    Ok(())
 }
 
 /// What a pair is made from.
@@ -178,7 +181,8 @@ pub async fn add_pair(handle: &Handle, pair: &Pair<'_>) -> io::Result<()> {
     handle.link().add(outer).execute().await.map_err(reason)
 }
 
-/// Lets a port send a frame back where it came from: a pod that reaches itself through a Service.
+/// Lets a port send a frame back where it came from: a pod that reaches itself through a Service. Ports are not isolated
+/// from each other: with br_netfilter a packet for a Service goes straight from port to port once it is translated.
 pub async fn set_hairpin(handle: &Handle, name: &str) -> io::Result<()> {
     let port = index(handle, name).await?;
     let message = LinkBridgePort::new(port).hairpin(true).build();

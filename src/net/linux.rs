@@ -10,7 +10,7 @@ use super::{
     links,
     model::{Attach, Attached, NetError},
     nft,
-    rules::{Backend, Frontend, Place, RuleSet, Target, chains::Surroundings},
+    rules::{Backend, Frontend, Place, RuleSet, Target, chains::Surroundings, fence::Addresses},
     sysctl,
 };
 use crate::task::Tasks;
@@ -32,7 +32,8 @@ pub struct NetConfig {
     pub pod_cidr: Ipv4Net,
     /// One range per node. The first address of each is the gateway of its pods and stands on the bridge.
     pub node_ranges: Vec<Ipv4Net>,
-    pub service_cidr: Ipv4Net,
+    /// ClusterIPs, and addresses of load balancers: routed to the bridge, and answered by packet rules alone.
+    pub service_ranges: Vec<Ipv4Net>,
     /// The nftables table in family `ip`.
     pub table: String,
     /// Leases lie here; below the run directory, because links do not survive a reboot either.
@@ -131,6 +132,10 @@ impl Inner {
 
     fn attach(&self, request: &Attach) -> Result<Attached, NetError> {
         let lease = self.lease(request)?;
+        // Before the sandbox can send or receive anything.
+        if self.has_fences() {
+            self.install()?;
+        }
         self.connect(request, &lease.attached)
             .map_err(|e| failed(&format!("connect sandbox {}", request.sandbox), &e))?;
         self.pass_firewalls();
@@ -203,10 +208,15 @@ impl Inner {
         self.leases()
             .remove(sandbox)
             .map_err(|e| failed("remove lease", &e))?;
+        // Fences keep an address that is nobody's until the next change: whoever gets it is fenced anew first.
         if !lease.host_ports.is_empty() {
             self.update_host_ports()?;
         }
         Ok(())
+    }
+
+    fn has_fences(&self) -> bool {
+        self.rules().services.fences.is_some()
     }
 
     /// Firewalls may come after us: this is repeated with every pod. Without it packets are dropped, which is for
@@ -247,10 +257,21 @@ impl Inner {
         let around = Surroundings {
             bridge: &self.config.bridge,
             pod_range: self.config.pod_cidr,
-            service_range: self.config.service_cidr,
+            service_ranges: &self.config.service_ranges,
         };
+        let addresses: Addresses = self
+            .leases()
+            .iter()
+            .map(|lease| {
+                (
+                    lease.attached.sandbox.as_str().into(),
+                    lease.attached.address,
+                )
+            })
+            .collect();
         let before = rules.installed.take();
-        let installed = install::install(&self.config.table, &around, wanted, before.as_ref());
+        let table = &self.config.table;
+        let installed = install::install(table, &around, wanted, &addresses, before);
         rules.installed = Some(installed.map_err(|e| failed("install packet rules", &e))?);
         Ok(())
     }
@@ -311,7 +332,7 @@ fn ensure_bridge(config: &NetConfig) -> io::Result<(u32, u32)> {
         let gateways: Vec<(Ipv4Addr, u8)> = ranges
             .map(|range| (gateway(*range), range.prefix_len()))
             .collect();
-        links::equip_bridge(handle, bridge.index, &gateways, config.service_cidr).await?;
+        links::equip_bridge(handle, bridge.index, &gateways, &config.service_ranges).await?;
         Ok((bridge.index, bridge.mtu))
     })
 }

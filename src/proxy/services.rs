@@ -1,13 +1,14 @@
 //! The rule set that Services, EndpointSlices and nodes amount to. Pure.
 //!
-//! All nodes of a cluster share one host and one table. A packet's client cannot be assigned to a node, its
-//! destination can: `externalTrafficPolicy: Local` is exact for node addresses, `internalTrafficPolicy: Local` means
-//! the endpoints on any node of this host.
+//! All nodes of a cluster share one host and one table. Which node a connection meets is told by its destination when
+//! it comes from outside, and by the range of the client's address when it comes from a pod. The host itself is on
+//! every node: for its own connections `internalTrafficPolicy: Local` means the endpoints on any of them.
 
 use crate::{
     client::Snapshot,
     net::rules::{Backend, Frontend, Place, Protocol, RuleSet, Target},
 };
+use ipnet::Ipv4Net;
 use k8s_openapi::api::{
     core::v1::{Node, Service, ServicePort, ServiceSpec},
     discovery::v1::{Endpoint, EndpointSlice},
@@ -22,7 +23,33 @@ use std::{
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Set on Services that another proxy looks after.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// The older form of `loadBalancerSourceRanges`.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const ZONE: &str = "topology.kubernetes.io/zone";
 const AFFINITY_DEFAULT: i32 = 10_800;
+
+/// What rules need to know of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    pub address: Ipv4Addr,
+    /// Of its pods.
+    range: Option<Ipv4Net>,
+    zone: String,
+}
+
+/// `None` while the node has no address.
+#[must_use]
+pub fn seat(node: &Node) -> Option<Seat> {
+    let labels = node.metadata.labels.as_ref();
+    let range = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_ref());
+    Some(Seat {
+        address: address(node)?,
+        range: range.and_then(|range| range.parse().ok()),
+        zone: labels
+            .and_then(|labels| labels.get(ZONE).cloned())
+            .unwrap_or_default(),
+    })
+}
 
 #[must_use]
 pub fn rules(
@@ -38,9 +65,9 @@ pub fn rules(
             of_service.push(slice);
         }
     }
-    let nodes: BTreeMap<&str, Ipv4Addr> = nodes
+    let nodes: BTreeMap<&str, Seat> = nodes
         .iter()
-        .filter_map(|(key, node)| Some((key.name.as_str(), address(node)?)))
+        .filter_map(|(key, node)| Some((key.name.as_str(), seat(node)?)))
         .collect();
     let mut rules = RuleSet::default();
     for (key, service) in services.iter() {
@@ -52,8 +79,7 @@ pub fn rules(
 }
 
 /// The node's `InternalIP`.
-#[must_use]
-pub fn address(node: &Node) -> Option<Ipv4Addr> {
+fn address(node: &Node) -> Option<Ipv4Addr> {
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
     let mut internal = addresses.iter().filter(|one| one.type_ == "InternalIP");
     internal.find_map(|one| one.address.parse().ok())
@@ -63,7 +89,7 @@ fn add_service(
     rules: &mut RuleSet,
     service: &Service,
     slices: &[&EndpointSlice],
-    nodes: &BTreeMap<&str, Ipv4Addr>,
+    nodes: &BTreeMap<&str, Seat>,
 ) {
     let labels = service.metadata.labels.as_ref();
     let is_other = labels.is_some_and(|labels| labels.contains_key(OTHER_PROXY));
@@ -74,6 +100,8 @@ fn add_service(
     let Some(cluster_ip) = spec.cluster_ip.as_deref().and_then(parse) else {
         return;
     };
+    let balanced = balanced_addresses(service, spec);
+    let sources = sources(service, spec);
     for port in spec.ports.iter().flatten() {
         let Some(number) = number(port.port) else {
             continue;
@@ -81,70 +109,117 @@ fn add_service(
         let protocol = protocol(port.protocol.as_deref());
         let affinity = affinity(spec);
         let endpoints = Endpoints::new(slices, port);
-        let mut add = |place: Place, port: u16, target: Target| {
-            let frontend = Frontend {
-                place,
-                protocol,
-                port,
-            };
-            // The first Service wins, as it would with upstream's order of chains.
-            rules.frontends.entry(frontend).or_insert(target);
+        let frontend = |place: Place, port: u16| Frontend {
+            place,
+            protocol,
+            port,
         };
-        let internal = match spec.internal_traffic_policy.as_deref() {
-            Some("Local") => endpoints.local(|node| nodes.contains_key(node), affinity),
-            _ => endpoints.cluster(affinity),
+        let mut add = |place: Place, port: u16, target: Target| {
+            // The first Service wins, as it would with upstream's order of chains.
+            let entry = rules.frontends.entry(frontend(place, port));
+            entry.or_insert(target);
+        };
+        let is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
+        let internal = if is_local {
+            endpoints.local(|node| nodes.contains_key(node), affinity)
+        } else {
+            endpoints.cluster(affinity)
         };
         add(Place::Address(cluster_ip), number, internal);
+        for (range, target) in endpoints.near(nodes, is_local, affinity) {
+            add(Place::From(range, cluster_ip), number, target);
+        }
         let is_local = spec.external_traffic_policy.as_deref() == Some("Local");
         let anywhere = if is_local {
             endpoints.local(|node| nodes.contains_key(node), affinity)
         } else {
             endpoints.cluster(affinity)
         };
-        for address in outside_addresses(service, spec, port) {
+        let external = spec.external_ips.iter().flatten();
+        for address in external.filter_map(|text| parse(text)) {
             add(Place::Address(address), number, anywhere.clone());
         }
         if let Some(node_port) = port.node_port.and_then(self::number) {
             if is_local {
-                for (name, address) in nodes {
+                for (name, seat) in nodes {
                     let target = endpoints.local(|node| node == *name, affinity);
-                    add(Place::Address(*address), node_port, target);
+                    add(Place::Address(seat.address), node_port, target);
                 }
             }
-            add(Place::Host, node_port, anywhere);
+            add(Place::Host, node_port, anywhere.clone());
+        }
+        for address in balanced.iter().filter(|one| one.serves(port)) {
+            let place = Place::Address(address.ip);
+            add(place, number, anywhere.clone());
+            if let Some(sources) = &sources {
+                let restricted = frontend(place, number);
+                rules.sources.insert(restricted, sources.clone());
+            }
         }
     }
 }
 
-fn outside_addresses(
-    service: &Service,
-    spec: &ServiceSpec,
-    port: &ServicePort,
-) -> BTreeSet<Ipv4Addr> {
-    let external = spec.external_ips.iter().flatten().map(String::as_str);
+/// An address that a load balancer gave.
+struct Balanced {
+    ip: Ipv4Addr,
+    /// Empty: all of the Service's.
+    ports: Vec<i32>,
+}
+
+impl Balanced {
+    fn serves(&self, port: &ServicePort) -> bool {
+        self.ports.is_empty() || self.ports.contains(&port.port)
+    }
+}
+
+fn balanced_addresses(service: &Service, spec: &ServiceSpec) -> Vec<Balanced> {
     let status = service.status.as_ref().and_then(|status| {
         let is_balanced = spec.type_.as_deref() == Some("LoadBalancer");
         status.load_balancer.as_ref().filter(|_| is_balanced)
     });
     let ingress = status.and_then(|status| status.ingress.as_ref());
-    let balanced = ingress
+    ingress
         .into_iter()
         .flatten()
         // In mode `Proxy` the load balancer wants to see the traffic of the cluster itself.
         .filter(|one| one.ip_mode.as_deref() != Some("Proxy"))
-        .filter(|one| {
-            let ports = one.ports.as_deref().unwrap_or_default();
-            ports.is_empty() || ports.iter().any(|one| one.port == port.port)
+        .filter_map(|one| {
+            let ports = one.ports.iter().flatten();
+            Some(Balanced {
+                ip: parse(one.ip.as_deref()?)?,
+                ports: ports.map(|one| one.port).collect(),
+            })
         })
-        .filter_map(|one| one.ip.as_deref());
-    external.chain(balanced).filter_map(parse).collect()
+        .collect()
 }
 
-/// What stands behind one port of a Service, with the names of the nodes it runs on.
+/// `None`: a load balancer is open to everybody.
+fn sources(service: &Service, spec: &ServiceSpec) -> Option<Vec<Ipv4Net>> {
+    let listed = spec.load_balancer_source_ranges.iter().flatten();
+    let mut texts: Vec<&str> = listed.map(String::as_str).collect();
+    if texts.is_empty() {
+        let annotations = service.metadata.annotations.as_ref();
+        let annotation = annotations.and_then(|all| all.get(SOURCE_RANGES));
+        texts.extend(annotation.into_iter().flat_map(|text| text.split(',')));
+    }
+    texts.retain(|text| !text.trim().is_empty());
+    let nets = texts.iter().filter_map(|text| text.trim().parse().ok());
+    (!texts.is_empty()).then(|| nets.collect())
+}
+
+/// Where an endpoint is, and for whom it is meant.
+#[derive(Default)]
+struct Site {
+    node: Option<String>,
+    for_nodes: Vec<String>,
+    for_zones: Vec<String>,
+}
+
+/// What stands behind one port of a Service.
 struct Endpoints {
-    ready: BTreeMap<Backend, Option<String>>,
+    ready: BTreeMap<Backend, Site>,
     /// Ending, but still answering: used when nothing is ready.
-    leaving: BTreeMap<Backend, Option<String>>,
+    leaving: BTreeMap<Backend, Site>,
 }
 
 impl Endpoints {
@@ -179,11 +254,58 @@ impl Endpoints {
         let is_serving = conditions.and_then(|all| all.serving).unwrap_or(is_ready);
         let is_leaving = conditions.and_then(|all| all.terminating) == Some(true);
         let backend = Backend { address, port };
+        let hints = endpoint.hints.as_ref();
+        let nodes = hints.and_then(|hints| hints.for_nodes.as_ref());
+        let zones = hints.and_then(|hints| hints.for_zones.as_ref());
+        let site = Site {
+            node: endpoint.node_name.clone(),
+            for_nodes: nodes
+                .into_iter()
+                .flatten()
+                .map(|one| one.name.clone())
+                .collect(),
+            for_zones: zones
+                .into_iter()
+                .flatten()
+                .map(|one| one.name.clone())
+                .collect(),
+        };
         if is_ready {
-            self.ready.insert(backend, endpoint.node_name.clone());
+            self.ready.insert(backend, site);
         } else if is_serving && is_leaving {
-            self.leaving.insert(backend, endpoint.node_name.clone());
+            self.leaving.insert(backend, site);
         }
+    }
+
+    /// What pods of each node reach where that differs from what everybody reaches.
+    fn near(
+        &self,
+        nodes: &BTreeMap<&str, Seat>,
+        is_local: bool,
+        affinity: Option<Duration>,
+    ) -> Vec<(Ipv4Net, Target)> {
+        if nodes.len() < 2 || (self.ready.is_empty() && self.leaving.is_empty()) {
+            return Vec::new();
+        }
+        let target = |name: &str, seat: &Seat| {
+            if is_local {
+                return Some(self.local(|node| node == name, affinity));
+            }
+            let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
+            let hinted = |of: fn(&Site) -> &[String], name: &str| {
+                let are_all = self.ready.values().all(|site| !of(site).is_empty());
+                let mine = self.ready.iter().filter(|(_, site)| has(of(site), name));
+                let mine: BTreeSet<Backend> = mine.map(|(backend, _)| *backend).collect();
+                (are_all && !mine.is_empty()).then_some(mine)
+            };
+            let backends = hinted(|site| &site.for_nodes, name)
+                .or_else(|| hinted(|site| &site.for_zones, &seat.zone))?;
+            Some(Target::Backends { backends, affinity })
+        };
+        let seats = nodes.iter();
+        seats
+            .filter_map(|(name, seat)| Some((seat.range?, target(name, seat)?)))
+            .collect()
     }
 
     fn cluster(&self, affinity: Option<Duration>) -> Target {
@@ -207,7 +329,9 @@ impl Endpoints {
         affinity: Option<Duration>,
     ) -> Option<Target> {
         [&self.ready, &self.leaving].into_iter().find_map(|some| {
-            let wanted = some.iter().filter(|(_, node)| is_wanted(node.as_deref()));
+            let wanted = some
+                .iter()
+                .filter(|(_, site)| is_wanted(site.node.as_deref()));
             let backends: BTreeSet<Backend> = wanted.map(|(backend, _)| *backend).collect();
             (!backends.is_empty()).then_some(Target::Backends { backends, affinity })
         })

@@ -45,7 +45,9 @@ fn slice(service: &str, port: &Value, endpoints: &[&str]) -> Value {
 }
 
 fn node(name: &str, address: &str) -> Value {
-    json!({"metadata": {"name": name, "resourceVersion": "1"},
+    let range = address.replace(".1.1", ".1.0").replace(".0.1", ".0.0");
+    json!({"metadata": {"name": name, "resourceVersion": "1", "labels": {"topology.kubernetes.io/zone": format!("zone-{name}")}},
+        "spec": {"podCIDR": format!("{range}/24")},
         "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
 }
 
@@ -70,6 +72,7 @@ fn describe(rules: &RuleSet) -> Vec<String> {
     let frontend = |frontend: &crate::net::rules::Frontend| {
         let place = match frontend.place {
             Place::Address(address) => address.to_string(),
+            Place::From(range, address) => format!("{range}>{address}"),
             Place::Host => "*".to_owned(),
         };
         let protocol = format!("{:?}", frontend.protocol).to_lowercase();
@@ -201,7 +204,27 @@ fn the_ways_in_from_outside() {
             "internal policy",
             json!({"internalTrafficPolicy": "Local"}),
             slice("s", &port(), &["10.9.9.9@elsewhere"]),
-            vec!["tcp 10.96.0.20:80 -> drop"],
+            vec![
+                "tcp 10.96.0.20:80 -> drop",
+                "tcp 10.244.0.0/24>10.96.0.20:80 -> drop",
+                "tcp 10.244.1.0/24>10.96.0.20:80 -> drop",
+            ],
+        ),
+        (
+            "internal policy, by the client's node",
+            json!({"internalTrafficPolicy": "Local"}),
+            slice("s", &port(), &["10.244.0.2", "10.244.0.3"]),
+            vec![
+                "tcp 10.96.0.20:80 -> 10.244.0.2:8080 10.244.0.3:8080",
+                "tcp 10.244.0.0/24>10.96.0.20:80 -> 10.244.0.2:8080 10.244.0.3:8080",
+                "tcp 10.244.1.0/24>10.96.0.20:80 -> drop",
+            ],
+        ),
+        (
+            "internal policy without any endpoint",
+            json!({"internalTrafficPolicy": "Local"}),
+            slice("s", &port(), &[]),
+            vec!["tcp 10.96.0.20:80 -> reject"],
         ),
         (
             "external addresses",
@@ -238,6 +261,71 @@ fn load_balancers_answer_at_their_ingress() {
     balanced["spec"]["type"] = "ClusterIP".into();
     let found = lines(balanced, slice("s", &port, &["10.244.0.2"]));
     assert_eq!(found, ["tcp 10.96.0.20:80 -> 10.244.0.2:8080"]);
+}
+
+#[test]
+fn sources_restrict_the_load_balancers_address_alone() {
+    let port = json!({"name": "", "port": 8080, "protocol": "TCP"});
+    let restricted = |more: Value| {
+        let mut balanced = service("s", &json!({"type": "LoadBalancer"}));
+        balanced["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}});
+        for (field, value) in more.as_object().unwrap() {
+            balanced[field] = value.clone();
+        }
+        let services: Snapshot<Service> = [serde_json::from_value(balanced).unwrap()]
+            .into_iter()
+            .collect();
+        let slices: Snapshot<EndpointSlice> =
+            [serde_json::from_value(slice("s", &port, &["10.244.0.2"])).unwrap()]
+                .into_iter()
+                .collect();
+        let rules = services::rules(&services, &slices, &Snapshot::default());
+        let sources = rules.sources.iter();
+        sources
+            .map(|(frontend, nets)| format!("{:?} {nets:?}", frontend.place))
+            .collect::<Vec<_>>()
+    };
+    let spec = |ranges: &[&str]| json!({"type": "LoadBalancer", "clusterIP": "10.96.0.20", "ports": [{"port": 80}], "loadBalancerSourceRanges": ranges});
+    assert_eq!(restricted(json!({})), Vec::<String>::new());
+    let expected = ["Address(192.0.2.9) [10.0.0.0/8, 192.0.2.0/24]"];
+    let listed = json!({"spec": spec(&["10.0.0.0/8", " 192.0.2.0/24 "])});
+    assert_eq!(restricted(listed), expected);
+    let annotated = json!({"metadata": {"namespace": "default", "name": "s", "resourceVersion": "1",
+        "annotations": {"service.beta.kubernetes.io/load-balancer-source-ranges": "10.0.0.0/8, 192.0.2.0/24"}}});
+    assert_eq!(restricted(annotated), expected);
+}
+
+#[test]
+fn hints_lead_pods_to_endpoints_near_them() {
+    let hinted = |hints: [Value; 2]| {
+        let mut slice = slice("s", &port(), &["10.244.0.2@one", "10.244.1.2@two"]);
+        for (at, hint) in hints.into_iter().enumerate() {
+            slice["endpoints"][at]["hints"] = hint;
+        }
+        lines(service("s", &json!({})), slice)
+    };
+    let all = "tcp 10.96.0.20:80 -> 10.244.0.2:8080 10.244.1.2:8080";
+    let near = [
+        all,
+        "tcp 10.244.0.0/24>10.96.0.20:80 -> 10.244.0.2:8080",
+        "tcp 10.244.1.0/24>10.96.0.20:80 -> 10.244.1.2:8080",
+    ];
+    let nodes = |name: &str| json!({"forNodes": [{"name": name}]});
+    let zones = |name: &str| json!({"forZones": [{"name": format!("zone-{name}")}]});
+    assert_eq!(hinted([nodes("one"), nodes("two")]), near);
+    assert_eq!(hinted([zones("one"), zones("two")]), near);
+    assert_eq!(
+        hinted([nodes("one"), json!({})]),
+        [all],
+        "not for everybody"
+    );
+    assert_eq!(
+        hinted([nodes("one"), nodes("one")]),
+        [
+            all,
+            "tcp 10.244.0.0/24>10.96.0.20:80 -> 10.244.0.2:8080 10.244.1.2:8080"
+        ]
+    );
 }
 
 #[test]
@@ -314,7 +402,8 @@ async fn changes_that_come_together_are_applied_together() {
         applied: watch::Sender::default(),
         refusals: Mutex::new(2),
     });
-    start(&informers, network.clone(), &tasks);
+    let stands = start(&informers, network.clone(), &tasks);
+    stands.await.unwrap();
     let mut applied = network.applied.subscribe();
     applied.wait_for(|all| all.len() == 1).await.unwrap();
     for (revision, pods) in [(2, &["10.244.0.2"][..]), (3, &["10.244.0.2", "10.244.0.3"])] {

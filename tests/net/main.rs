@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod fence;
 mod pod;
 mod world;
 
@@ -12,7 +13,7 @@ use kubik::net::{
     Network, PacketRules,
     linux::{LinuxNetwork, destroy},
     model::{Attach, HostPort},
-    rules::{Protocol, RuleSet, Target},
+    rules::{Frontend, Place, Protocol, RuleSet, Target},
 };
 use pod::Pod;
 use std::{collections::BTreeSet, time::Duration};
@@ -298,6 +299,61 @@ fn pods_pass_a_firewall_that_drops_and_leave_it_as_it_was() {
             "through INPUT"
         );
         listing(&["comment \"kubik: kubik0\"", "comment \"theirs\""]);
+        world.end();
+    });
+}
+
+#[test]
+fn sources_and_ranges_of_clients_decide() {
+    in_own_namespace(|| {
+        let world = World::new();
+        let (near, far) = (world.pod("near"), world.pod("far"));
+        let client = world.pod("client");
+        let everybody = address(VIP, 80);
+        let mut rules = RuleSet::default();
+        let only = |pod: &Pod| tcp(&[pod.backend(8080)], None);
+        rules.frontends.insert(everybody, only(&far));
+        let of_node = Frontend {
+            place: Place::From("10.244.0.0/24".parse().unwrap(), VIP.parse().unwrap()),
+            ..everybody
+        };
+        rules.frontends.insert(of_node, only(&near));
+        let balancer = address("10.244.252.1", 80);
+        rules.frontends.insert(balancer, only(&far));
+        world.apply_all(rules.clone());
+        assert_eq!(client.ask(&format!("{VIP}:80")).name, "near");
+        assert_eq!(world.host.ask(&format!("{VIP}:80")).name, "far");
+        assert_eq!(client.ask("10.244.252.1:80").name, "far");
+        assert_eq!(world.host.ask("10.244.252.1:80").name, "far");
+        assert_eq!(client.refusal("10.244.252.1:81"), "ConnectionRefused");
+        assert_eq!(client.refusal("10.244.252.2:80"), "TimedOut");
+
+        let open_to = |text: &[&str]| -> Vec<ipnet::Ipv4Net> {
+            text.iter().map(|net| net.parse().unwrap()).collect()
+        };
+        let cases: &[(&[&str], bool, bool)] = &[
+            (&["10.244.0.1/32", "10.244.0.0/31"], true, false),
+            (&["192.0.2.0/24"], false, false),
+            (&["10.0.0.0/8", "10.244.0.0/24"], true, true),
+        ];
+        for (sources, for_host, for_client) in cases {
+            rules.sources = [(balancer, open_to(sources))].into();
+            world.apply_all(rules.clone());
+            let is_open = |pod: &Pod| pod.refusal("10.244.252.1:80") == "answered by far";
+            assert_eq!(is_open(&world.host), *for_host, "{sources:?}");
+            assert_eq!(is_open(&client), *for_client, "{sources:?}");
+            assert_eq!(client.ask(&format!("{VIP}:80")).name, "near");
+        }
+        listing(&["@sources", "near-10.244.0.0"]);
+        rules.sources.clear();
+        rules.frontends.remove(&of_node);
+        world.apply_all(rules);
+        assert_eq!(client.ask(&format!("{VIP}:80")).name, "far");
+        let left = world::nft(&["list", "ruleset"]);
+        assert!(
+            !left.contains("sources") && !left.contains("near"),
+            "{left}"
+        );
         world.end();
     });
 }

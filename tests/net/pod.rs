@@ -1,4 +1,5 @@
-//! A pod without containers: a thread in a namespace of its own that answers on TCP 8080 and UDP 5353 with its name.
+//! A pod without containers: a thread in a namespace of its own that answers on TCP 8080 and UDP 5353 with its name, and
+//! on TCP 8081 with what it is told.
 
 use kubik::net::{model::Attach, rules::Backend};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -125,6 +126,12 @@ impl Pod {
         }))
     }
 
+    /// A connection to something that answers with what it is told.
+    pub fn stream(&self, to: &str) -> Stream {
+        let to: SocketAddr = to.parse().unwrap();
+        Stream(self.inside(move || TcpStream::connect_timeout(&to, SILENCE).unwrap()))
+    }
+
     fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let netns = self.netns.try_clone().unwrap();
         let inside = thread::spawn(move || {
@@ -135,9 +142,39 @@ impl Pod {
     }
 }
 
+pub struct Stream(TcpStream);
+
+impl Stream {
+    pub fn echoes(&self, text: &str) -> bool {
+        (&self.0).write_all(text.as_bytes()).unwrap();
+        self.hears_within(text, SILENCE)
+    }
+
+    /// Waits as long as a sender may need to try again.
+    pub fn hears(&self, text: &str) -> bool {
+        self.hears_within(text, Duration::from_secs(10))
+    }
+
+    fn hears_within(&self, text: &str, patience: Duration) -> bool {
+        self.0.set_read_timeout(Some(patience)).unwrap();
+        let mut heard = vec![0; text.len()];
+        (&self.0).read_exact(&mut heard).is_ok() && heard == text.as_bytes()
+    }
+}
+
 pub struct Udp(UdpSocket);
 
 impl Udp {
+    pub fn is_answered(&self) -> bool {
+        self.0.set_read_timeout(Some(SILENCE)).unwrap();
+        self.0.send(b"who").unwrap();
+        let is_answered = self.0.recv(&mut [0; 64]).is_ok();
+        self.0
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        is_answered
+    }
+
     pub fn ask(&self) -> String {
         self.0.send(b"who").unwrap();
         let mut buffer = [0; 64];
@@ -153,10 +190,16 @@ fn own_netns() -> PathBuf {
 
 /// The threads end with the test process.
 fn serve(name: &str, tcp: TcpListener, udp: UdpSocket) {
-    let tcp_name = name.to_owned();
+    serve_tcp(name, tcp);
+    let echo = TcpListener::bind("0.0.0.0:8081").unwrap();
     thread::spawn(move || {
-        for stream in tcp.incoming().flatten() {
-            answer(&tcp_name, stream);
+        for mut stream in echo.incoming().flatten() {
+            thread::spawn(move || {
+                let mut buffer = [0; 64];
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    let _ = stream.write_all(&buffer[..length]);
+                }
+            });
         }
     });
     let udp_name = name.to_owned();
@@ -164,6 +207,15 @@ fn serve(name: &str, tcp: TcpListener, udp: UdpSocket) {
         let mut buffer = [0; 64];
         while let Ok((_, from)) = udp.recv_from(&mut buffer) {
             let _ = udp.send_to(udp_name.as_bytes(), from);
+        }
+    });
+}
+
+pub fn serve_tcp(name: &str, listener: TcpListener) {
+    let name = name.to_owned();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            answer(&name, stream);
         }
     });
 }

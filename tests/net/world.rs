@@ -9,7 +9,15 @@ use kubik::net::{
     rules::{Backend, Frontend, Place, Protocol, RuleSet, Target},
 };
 use nix::sched::{CloneFlags, unshare};
-use std::{collections::BTreeMap, fs, future::Future, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    future::Future,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
 
 /// Runs a test in a network namespace that ends with it.
 pub fn in_own_namespace(test: impl FnOnce() + Send + 'static) {
@@ -35,6 +43,8 @@ pub struct World {
     pub network: LinuxNetwork,
     pub config: NetConfig,
     pub host: Pod,
+    /// What was applied last.
+    pub frontends: Mutex<BTreeMap<Frontend, Target>>,
     runtime: tokio::runtime::Runtime,
     before: BTreeMap<&'static str, String>,
     _directory: tempfile::TempDir,
@@ -48,7 +58,9 @@ impl World {
             bridge: "kubik0".to_owned(),
             pod_cidr: "10.244.0.0/16".parse().unwrap(),
             node_ranges: vec![range()],
-            service_cidr: "10.96.0.0/16".parse().unwrap(),
+            service_ranges: ["10.96.0.0/16", "10.244.252.0/22"]
+                .map(|range| range.parse().unwrap())
+                .to_vec(),
             table: "kubik-test".to_owned(),
             directory: directory.path().join("net"),
         };
@@ -57,6 +69,7 @@ impl World {
             network: LinuxNetwork::open(config.clone()).unwrap(),
             config,
             host,
+            frontends: Mutex::default(),
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -88,14 +101,45 @@ impl World {
         })
     }
 
+    /// At an address of the test's choice.
+    pub fn pod_at(&self, name: &str, range: Ipv4Net, address: Ipv4Addr) -> Pod {
+        Pod::new(name, |netns| {
+            let request = Attach {
+                sandbox: name.to_owned(),
+                netns,
+                range,
+                address: Some(address),
+                host_ports: Vec::new(),
+            };
+            let attached = self.run(self.network.attach(request.clone())).unwrap();
+            (request, attached.address)
+        })
+    }
+
+    /// Something that answers as `server` at the gateway of the pods.
+    pub fn listen_on_host(&self) -> SocketAddr {
+        let listener = TcpListener::bind("10.244.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        crate::pod::serve_tcp("server", listener);
+        address
+    }
+
     pub fn detach(&self, name: &str) {
         self.run(self.network.detach(name)).unwrap();
         self.run(self.network.detach(name)).unwrap();
     }
 
     pub fn apply(&self, rules: &[(Frontend, Target)]) {
-        let frontends = rules.iter().cloned().collect();
-        self.run(self.network.apply(RuleSet { frontends })).unwrap();
+        let frontends: BTreeMap<Frontend, Target> = rules.iter().cloned().collect();
+        self.frontends.lock().unwrap().clone_from(&frontends);
+        self.apply_all(RuleSet {
+            frontends,
+            ..RuleSet::default()
+        });
+    }
+
+    pub fn apply_all(&self, rules: RuleSet) {
+        self.run(self.network.apply(rules)).unwrap();
     }
 
     /// Nothing may be left.

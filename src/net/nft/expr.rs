@@ -3,6 +3,17 @@
 use super::{FAMILY_IP, VERDICT_REG, Verdict};
 use crate::net::netlink::Writer;
 
+/// What conntrack knows of a packet's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tuple {
+    /// Address of who began it.
+    Client,
+    /// Address that answers, behind all translations.
+    Server,
+    Protocol,
+    ServerPort,
+}
+
 #[derive(Clone, Debug)]
 pub enum Expr {
     SourceAddress(u32),
@@ -17,6 +28,8 @@ pub enum Expr {
     /// `RTN_LOCAL` and its like for the destination address.
     DestinationKind(u32),
     ConnectionState(u32),
+    /// Something that conntrack knows of the packet's connection.
+    Connection(u32, Tuple),
     Random {
         modulus: u32,
         register: u32,
@@ -27,8 +40,12 @@ pub enum Expr {
     },
     Equal(u32, Vec<u8>),
     NotEqual(u32, Vec<u8>),
-    /// Goes on only if the key is (not) there.
+    /// This and [`Expr::Lacks`] go on only if the key is, or is not, there.
     Contains {
+        set: String,
+        key: u32,
+    },
+    Lacks {
         set: String,
         key: u32,
     },
@@ -72,6 +89,21 @@ impl Expr {
             Expr::L4Protocol(to) => meta(writer, *to, 16),
             Expr::DestinationKind(to) => numbers(writer, "fib", &[(1, *to), (2, 3), (3, 2)]),
             Expr::ConnectionState(to) => numbers(writer, "ct", &[(1, *to), (2, 0)]),
+            Expr::Connection(to, what) => {
+                const ORIGINAL: u8 = 0;
+                const REPLY: u8 = 1;
+                let (key, direction) = match what {
+                    Tuple::Client => (19, ORIGINAL),
+                    Tuple::Server => (19, REPLY),
+                    Tuple::Protocol => (10, ORIGINAL),
+                    Tuple::ServerPort => (11, REPLY),
+                };
+                expression(writer, "ct", |writer| {
+                    writer.be32(1, *to);
+                    writer.be32(2, key);
+                    writer.attr(3, &[direction]);
+                });
+            }
             Expr::Random { modulus, register } => {
                 let fields = [(1, *register), (2, *modulus), (3, 1), (4, 0)];
                 numbers(writer, "numgen", &fields);
@@ -85,9 +117,10 @@ impl Expr {
             }),
             Expr::Equal(register, value) => compare(writer, *register, 0, value),
             Expr::NotEqual(register, value) => compare(writer, *register, 1, value),
-            Expr::Contains { set, key } => lookup(writer, set, *key, None),
-            Expr::Map { set, key } => lookup(writer, set, *key, Some(*key)),
-            Expr::VerdictMap { set, key } => lookup(writer, set, *key, Some(VERDICT_REG)),
+            Expr::Contains { set, key } => lookup(writer, set, *key, None, 0),
+            Expr::Lacks { set, key } => lookup(writer, set, *key, None, 1),
+            Expr::Map { set, key } => lookup(writer, set, *key, Some(*key), 0),
+            Expr::VerdictMap { set, key } => lookup(writer, set, *key, Some(VERDICT_REG), 0),
             Expr::Remember {
                 set,
                 key,
@@ -151,12 +184,16 @@ fn compare(writer: &mut Writer, register: u32, operation: u32, value: &[u8]) {
     });
 }
 
-fn lookup(writer: &mut Writer, set: &str, key: u32, to: Option<u32>) {
+/// Flag 1 inverts.
+fn lookup(writer: &mut Writer, set: &str, key: u32, to: Option<u32>, flags: u32) {
     expression(writer, "lookup", |writer| {
         writer.text(1, set);
         writer.be32(2, key);
         if let Some(to) = to {
             writer.be32(3, to);
+        }
+        if flags != 0 {
+            writer.be32(5, flags);
         }
     });
 }

@@ -8,7 +8,7 @@ use std::io;
 
 mod expr;
 
-pub use expr::Expr;
+pub use expr::{Expr, Tuple};
 
 const FAMILY_IP: u8 = 2;
 const SUBSYSTEM: u16 = 10;
@@ -19,10 +19,12 @@ mod message {
     pub const DELETE_TABLE: u16 = 2;
     pub const NEW_CHAIN: u16 = 3;
     pub const GET_CHAIN: u16 = 4;
+    pub const DELETE_CHAIN: u16 = 5;
     pub const NEW_RULE: u16 = 6;
     pub const GET_RULE: u16 = 7;
     pub const DELETE_RULE: u16 = 8;
     pub const NEW_SET: u16 = 9;
+    pub const DELETE_SET: u16 = 11;
     pub const NEW_ELEMENT: u16 = 12;
     pub const GET_ELEMENT: u16 = 13;
     pub const DELETE_ELEMENT: u16 = 14;
@@ -51,10 +53,12 @@ pub enum Holds {
     /// Keys that rules add and that expire by themselves.
     Remembered,
     Verdicts,
+    /// Lower and upper ends of all fields, one after the other; no two may overlap.
+    Ranges,
     Values(&'static [Field]),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
     Prerouting = 0,
     Input = 1,
@@ -63,10 +67,24 @@ pub enum Hook {
     Postrouting = 4,
 }
 
+impl Hook {
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Drop,
     Accept,
+    /// To the rule after the jump.
+    Return,
     Jump(String),
     Goto(String),
 }
@@ -130,11 +148,22 @@ impl Batch {
         });
     }
 
+    /// With its rules. Refused when anything leads to it.
+    pub fn delete_chain(&mut self, name: &str) {
+        self.add(message::DELETE_CHAIN, 0, |writer| writer.text(3, name));
+    }
+
+    /// With its elements. Refused when a rule reads it.
+    pub fn delete_set(&mut self, name: &str) {
+        self.add(message::DELETE_SET, 0, |writer| writer.text(2, name));
+    }
+
     pub fn set(&mut self, name: &str, key: &[Field], holds: Holds) {
         let flags = match holds {
             Holds::Keys => 0,
             Holds::Remembered => 0x10 | 0x20,
             Holds::Verdicts | Holds::Values(_) => 0x8,
+            Holds::Ranges => 0x4 | 0x80,
         };
         self.add(message::NEW_SET, CREATE, |writer| {
             writer.text(2, name);
@@ -143,6 +172,7 @@ impl Batch {
             writer.be32(5, length_of(key));
             match holds {
                 Holds::Keys => (),
+                Holds::Ranges => put_field_lengths(writer, key),
                 Holds::Remembered => writer.nest(9, |writer| writer.be32(1, REMEMBERED_MAX)),
                 Holds::Verdicts => writer.be32(6, 0xffff_ff00),
                 Holds::Values(fields) => {
@@ -160,13 +190,25 @@ impl Batch {
         set: &str,
         elements: impl IntoIterator<Item = (&'a [u8], &'a Value)>,
     ) {
-        self.elements(message::NEW_ELEMENT, CREATE, set, elements);
+        self.elements(message::NEW_ELEMENT, CREATE, set, Ends::One, elements);
+    }
+
+    /// Of a set that [`Holds::Ranges`].
+    pub fn add_ranges<'a>(&mut self, set: &str, keys: impl IntoIterator<Item = &'a [u8]>) {
+        let keys = keys.into_iter().map(|key| (key, &Value::Nothing));
+        self.elements(message::NEW_ELEMENT, CREATE, set, Ends::Two, keys);
+    }
+
+    /// Refused when one is not there.
+    pub fn delete_ranges<'a>(&mut self, set: &str, keys: impl IntoIterator<Item = &'a [u8]>) {
+        let keys = keys.into_iter().map(|key| (key, &Value::Nothing));
+        self.elements(message::DELETE_ELEMENT, 0, set, Ends::Two, keys);
     }
 
     /// Refused when one is not there.
     pub fn delete_elements<'a>(&mut self, set: &str, keys: impl IntoIterator<Item = &'a [u8]>) {
         let keys = keys.into_iter().map(|key| (key, &Value::Nothing));
-        self.elements(message::DELETE_ELEMENT, 0, set, keys);
+        self.elements(message::DELETE_ELEMENT, 0, set, Ends::One, keys);
     }
 
     fn elements<'a>(
@@ -174,6 +216,7 @@ impl Batch {
         kind: u16,
         flags: u16,
         set: &str,
+        ends: Ends,
         elements: impl IntoIterator<Item = (&'a [u8], &'a Value)>,
     ) {
         let elements: Vec<(&[u8], &Value)> = elements.into_iter().collect();
@@ -183,7 +226,7 @@ impl Batch {
                 writer.nest(3, |writer| {
                     for (key, value) in some {
                         writer.nest(1, |writer| {
-                            writer.nest(1, |writer| writer.attr(1, key));
+                            put_key(writer, key, ends);
                             put_value(writer, value);
                         });
                     }
@@ -222,6 +265,13 @@ impl Batch {
         self.writer.message(0x11, 0, &header(0, SUBSYSTEM), |_| ());
         Socket::open(netlink::NETFILTER)?.batch(&self.writer)
     }
+}
+
+/// How many ends the key of an element has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    One,
+    Two,
 }
 
 /// The kind of a comment in a rule's user data.
@@ -346,6 +396,33 @@ fn length_of(fields: &[Field]) -> u32 {
     u32::try_from(fields.len() * 4).expect("sets have a handful of fields")
 }
 
+/// The kernel splits a key of ranges by the true lengths of its fields.
+fn put_field_lengths(writer: &mut Writer, fields: &[Field]) {
+    writer.nest(9, |writer| {
+        writer.nest(2, |writer| {
+            for field in fields {
+                let length = match field {
+                    Field::Protocol => 1,
+                    Field::Port => 2,
+                    Field::Address | Field::Number => 4,
+                };
+                writer.nest(1, |writer| writer.be32(1, length));
+            }
+        });
+    });
+}
+
+fn put_key(writer: &mut Writer, key: &[u8], ends: Ends) {
+    match ends {
+        Ends::One => writer.nest(1, |writer| writer.attr(1, key)),
+        Ends::Two => {
+            let (first, last) = key.split_at(key.len() / 2);
+            writer.nest(1, |writer| writer.attr(1, first));
+            writer.nest(10, |writer| writer.attr(1, last));
+        }
+    }
+}
+
 fn put_expressions(writer: &mut Writer, exprs: &[Expr]) {
     writer.nest(4, |writer| {
         for expr in exprs {
@@ -367,6 +444,7 @@ impl Verdict {
         let (code, chain): (i32, Option<&String>) = match self {
             Verdict::Drop => (0, None),
             Verdict::Accept => (1, None),
+            Verdict::Return => (-5, None),
             Verdict::Jump(chain) => (-3, Some(chain)),
             Verdict::Goto(chain) => (-4, Some(chain)),
         };

@@ -1,14 +1,21 @@
-//! The chains that read the sets. They never change; those for a count of backends are added when first needed.
+//! The chains that read the sets. They never change; those for a count of backends are added when first needed, and
+//! those that cost every packet something stand only while they have something to do.
 
-use super::elements::{REJECT, Scope, Set};
+use super::{
+    elements::{REJECT, Scope, Set},
+    fence::{self, GroupId, Way},
+};
 use crate::net::nft::{Batch, Expr, Hook, REG, Verdict, link};
 use ipnet::Ipv4Net;
 
-/// Chains that exist once per shape of a Service.
+/// Chains that exist once per shape of a Service, and those of fences.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Chain {
     /// One of `count` backends at random.
-    Spread { scope: Scope, count: u16 },
+    Spread {
+        scope: Scope,
+        count: u16,
+    },
     /// The backend in this slot, remembering the client.
     Pick {
         scope: Scope,
@@ -22,11 +29,47 @@ pub enum Chain {
         slots: u16,
         count: u16,
     },
+    /// Frontends for clients in a range, before those for everybody.
+    Near(Ipv4Net),
+    /// Drops clients that a frontend is not open to.
+    Sources(Hook),
+    /// Sends packets of fenced sandboxes to their groups.
+    Fences(Hook),
+    Group(Way, GroupId),
+    /// For sandboxes that nobody has told us about yet.
+    CutOff,
 }
 
 impl Chain {
+    /// An unused one costs nothing, and removing it would have to wait for its last user.
+    pub fn may_stay(&self) -> bool {
+        match self {
+            Chain::Spread { scope, .. }
+            | Chain::Pick { scope, .. }
+            | Chain::Sticky { scope, .. } => !matches!(scope, Scope::From(_)),
+            _ => false,
+        }
+    }
+
+    /// Makes it, without its rules.
+    pub fn put(&self, batch: &mut Batch) {
+        let (kind, hook, priority) = match self {
+            Chain::Near(_) => ("nat", Hook::Prerouting, PRIORITY_DNAT - 1),
+            Chain::Sources(hook) => ("filter", *hook, PRIORITY_DNAT - 10),
+            Chain::Fences(hook) => ("filter", *hook, PRIORITY_FILTER - 1),
+            _ => return batch.chain(&self.name()),
+        };
+        batch.base_chain(&self.name(), kind, hook, priority);
+    }
+
     pub fn name(&self) -> String {
         match self {
+            Chain::Near(range) => format!("near-{}", range.network()),
+            Chain::Sources(hook) => format!("sources-{}", hook.name()),
+            Chain::Fences(hook) => format!("fences-{}", hook.name()),
+            Chain::Group(Way::In, group) => format!("in-{group:016x}"),
+            Chain::Group(Way::Out, group) => format!("out-{group:016x}"),
+            Chain::CutOff => "cut-off".to_owned(),
             Chain::Spread { scope, count } => format!("{}spread-{count}", scope.prefix()),
             Chain::Pick {
                 scope,
@@ -48,12 +91,32 @@ impl Chain {
             Chain::Pick { scope, slot, .. } => {
                 vec![Set::Slot(scope, slot), Set::Clients(scope, slot)]
             }
-            Chain::Spread { .. } | Chain::Sticky { .. } => Vec::new(),
+            Chain::Near(range) => {
+                let scope = Scope::From(range);
+                vec![
+                    Set::Services(scope),
+                    Set::Backends(scope),
+                    Set::Slots(scope),
+                ]
+            }
+            Chain::Sources(_) => vec![Set::Restricted, Set::Sources],
+            Chain::Fences(_) => vec![Set::Fenced(Way::In), Set::Fenced(Way::Out), Set::Own],
+            Chain::Group(way, group) => vec![Set::Admitted(way, group)],
+            Chain::CutOff | Chain::Spread { .. } | Chain::Sticky { .. } => Vec::new(),
         }
     }
 
     pub fn rules(&self) -> Vec<Vec<Expr>> {
         match *self {
+            Chain::Near(range) => {
+                let mut rule = within(Expr::SourceAddress(REG), range);
+                rule.extend(branch(Scope::Address, Set::Services(Scope::From(range))));
+                vec![rule]
+            }
+            Chain::Sources(_) => vec![strangers()],
+            Chain::Fences(hook) => fence::hook_rules(hook),
+            Chain::Group(way, group) => fence::group_rules(way, group),
+            Chain::CutOff => vec![vec![Expr::Verdict(Verdict::Drop)]],
             Chain::Spread { scope, count } => {
                 let (mut rule, next) = frontend(scope, REG);
                 rule.push(Expr::Random {
@@ -130,7 +193,7 @@ fn again(scope: Scope, seconds: u32, slot: u16) -> Vec<Expr> {
 fn frontend(scope: Scope, first: u32) -> (Vec<Expr>, u32) {
     let mut loads = Vec::new();
     let mut register = first;
-    if scope == Scope::Address {
+    if scope != Scope::Host {
         loads.push(Expr::DestinationAddress(register));
         register += 1;
     }
@@ -144,11 +207,30 @@ fn client(scope: Scope) -> Vec<Expr> {
     [vec![Expr::SourceAddress(REG)], loads].concat()
 }
 
+/// Drops who comes to a restricted frontend from somewhere it is not open to.
+fn strangers() -> Vec<Expr> {
+    let (mut rule, _) = frontend(Scope::Address, REG);
+    rule.push(Expr::Contains {
+        set: Set::Restricted.name(),
+        key: REG,
+    });
+    let (loads, next) = frontend(Scope::Address, REG);
+    rule.extend(loads);
+    rule.push(Expr::SourceAddress(next));
+    rule.push(Expr::Lacks {
+        set: Set::Sources.name(),
+        key: REG,
+    });
+    rule.push(Expr::Verdict(Verdict::Drop));
+    rule
+}
+
 /// What the constant chains must know of the cluster.
 pub struct Surroundings<'a> {
     pub bridge: &'a str,
     pub pod_range: Ipv4Net,
-    pub service_range: Ipv4Net,
+    /// ClusterIPs, and the addresses of load balancers.
+    pub service_ranges: &'a [Ipv4Net],
 }
 
 const SERVICES: &str = "services";
@@ -214,9 +296,11 @@ fn put_unserved(batch: &mut Batch, around: &Surroundings<'_>) {
         Expr::Verdict(Verdict::Goto(REJECT.to_owned())),
     ];
     batch.rule(UNSERVED, &other_port);
-    let mut nobody = within(Expr::DestinationAddress(REG), around.service_range);
-    nobody.push(Expr::Verdict(Verdict::Drop));
-    batch.rule(UNSERVED, &nobody);
+    for range in around.service_ranges {
+        let mut nobody = within(Expr::DestinationAddress(REG), *range);
+        nobody.push(Expr::Verdict(Verdict::Drop));
+        batch.rule(UNSERVED, &nobody);
+    }
     for (name, hook) in [
         ("filter-input", Hook::Input),
         ("filter-forward", Hook::Forward),
@@ -293,7 +377,7 @@ fn put_masquerade(batch: &mut Batch, around: &Surroundings<'_>) {
 /// One lookup of the frontend's key; a packet to the host counts for [`Scope::Host`] only.
 fn branch(scope: Scope, set: Set) -> Vec<Expr> {
     let mut rule = match scope {
-        Scope::Address => Vec::new(),
+        Scope::Address | Scope::From(_) => Vec::new(),
         Scope::Host => vec![
             Expr::DestinationKind(REG),
             Expr::Equal(REG, RTN_LOCAL.to_ne_bytes().to_vec()),

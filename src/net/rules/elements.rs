@@ -1,11 +1,16 @@
 //! A rule set as set elements (pure). Chains are constant; what changes are elements, so that one endpoint more or
 //! less is a handful of bytes to the kernel, whatever else is installed.
 
-use super::{Backend, Frontend, Place, RuleSet, Target, chains::Chain};
-use crate::net::nft::{Field, Holds, Value, Verdict};
+use super::{
+    Backend, Frontend, Place, RuleSet, Target,
+    chains::Chain,
+    fence::{GroupId, Way},
+};
+use crate::net::nft::{Field, Holds, Hook, Value, Verdict};
 use ipnet::Ipv4Net;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     time::Duration,
 };
 
@@ -16,21 +21,24 @@ pub const REJECT: &str = "refuse";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     Address,
+    /// For clients in this range.
+    From(Ipv4Net),
     Host,
 }
 
 impl Scope {
     /// Put before the names of sets and chains.
-    pub fn prefix(self) -> &'static str {
+    pub fn prefix(self) -> String {
         match self {
-            Scope::Address => "",
-            Scope::Host => "node-",
+            Scope::Address => String::new(),
+            Scope::From(range) => format!("from-{}-", range.network()),
+            Scope::Host => "node-".to_owned(),
         }
     }
 
     fn fields(self) -> &'static [Field] {
         match self {
-            Scope::Address => &[Field::Address, Field::Protocol, Field::Port],
+            Scope::Address | Scope::From(_) => &[Field::Address, Field::Protocol, Field::Port],
             Scope::Host => &[Field::Protocol, Field::Port],
         }
     }
@@ -54,6 +62,16 @@ pub enum Set {
     ServiceAddresses,
     /// Backends reaching themselves through a Service: their own address twice.
     Hairpin,
+    /// Frontends that are not open to everybody.
+    Restricted,
+    /// Frontend and the range of sources it is open to.
+    Sources,
+    /// Address → the chain of its fence.
+    Fenced(Way),
+    /// Fenced addresses, each twice: nobody is fenced off from itself.
+    Own,
+    /// Peer, protocol and port, as ranges.
+    Admitted(Way, GroupId),
 }
 
 impl Set {
@@ -80,6 +98,13 @@ impl Set {
             Set::Clients(scope, slot) => format!("{}clients-{slot}", scope.prefix()),
             Set::ServiceAddresses => "service-addresses".to_owned(),
             Set::Hairpin => "hairpin".to_owned(),
+            Set::Restricted => "restricted".to_owned(),
+            Set::Sources => "sources".to_owned(),
+            Set::Fenced(Way::In) => "fenced-in".to_owned(),
+            Set::Fenced(Way::Out) => "fenced-out".to_owned(),
+            Set::Own => "own".to_owned(),
+            Set::Admitted(Way::In, group) => format!("admitted-in-{group:016x}"),
+            Set::Admitted(Way::Out, group) => format!("admitted-out-{group:016x}"),
         }
     }
 
@@ -95,7 +120,14 @@ impl Set {
                 Holds::Remembered,
             ),
             Set::ServiceAddresses => (vec![Field::Address], Holds::Keys),
-            Set::Hairpin => (vec![Field::Address, Field::Address], Holds::Keys),
+            Set::Hairpin | Set::Own => (vec![Field::Address, Field::Address], Holds::Keys),
+            Set::Restricted => (Scope::Address.fields().to_vec(), Holds::Keys),
+            Set::Sources => (
+                [Scope::Address.fields(), &[Field::Address]].concat(),
+                Holds::Ranges,
+            ),
+            Set::Fenced(_) => (vec![Field::Address], Holds::Verdicts),
+            Set::Admitted(..) => (Scope::Address.fields().to_vec(), Holds::Ranges),
         }
     }
 }
@@ -112,11 +144,11 @@ pub struct Elements {
 }
 
 /// `before` keeps clients with their backends: a slot is not given away while its old owner may be remembered.
-pub fn elements(rules: &RuleSet, service_range: Ipv4Net, before: &Slots) -> Elements {
+pub fn elements(rules: &RuleSet, service_ranges: &[Ipv4Net], before: &Slots) -> Elements {
     let mut all = Elements::default();
     for (frontend, target) in &rules.frontends {
-        if let Place::Address(address) = frontend.place
-            && service_range.contains(&address)
+        if let Some(address) = frontend.place.address()
+            && service_ranges.iter().any(|range| range.contains(&address))
         {
             all.put(
                 Set::ServiceAddresses,
@@ -125,8 +157,16 @@ pub fn elements(rules: &RuleSet, service_range: Ipv4Net, before: &Slots) -> Elem
             );
         }
         let scope = frontend.scope();
+        if let Scope::From(range) = scope {
+            all.chains.insert(Chain::Near(range));
+        }
         let closed = Set::Closed(scope);
         match target {
+            // Before the address alone is looked at: what is said there is not for these clients.
+            Target::Drop | Target::Reject if matches!(scope, Scope::From(_)) => {
+                let drop = Value::Verdict(Verdict::Drop);
+                all.put(Set::Services(scope), frontend.element(), drop);
+            }
             Target::Drop => all.put(closed, frontend.element(), Value::Verdict(Verdict::Drop)),
             Target::Reject => {
                 let refuse = Value::Verdict(Verdict::Goto(REJECT.to_owned()));
@@ -144,11 +184,32 @@ pub fn elements(rules: &RuleSet, service_range: Ipv4Net, before: &Slots) -> Elem
             }
         }
     }
+    for (frontend, sources) in &rules.sources {
+        all.restrict(frontend, sources);
+    }
     all
 }
 
 impl Elements {
-    fn put(&mut self, set: Set, key: Vec<u8>, value: Value) {
+    fn restrict(&mut self, frontend: &Frontend, sources: &[Ipv4Net]) {
+        for hook in [Hook::Prerouting, Hook::Output] {
+            self.chains.insert(Chain::Sources(hook));
+        }
+        let key = frontend.element();
+        for range in Ipv4Net::aggregate(&sources.to_vec()) {
+            let end = |address: Ipv4Addr| [&key[..], &address.octets()].concat();
+            let ends = [end(range.network()), end(range.broadcast())].concat();
+            self.put(Set::Sources, ends, Value::Nothing);
+        }
+        self.put(Set::Restricted, key, Value::Nothing);
+    }
+
+    pub(super) fn jump(&mut self, set: Set, key: Vec<u8>, chain: &Chain) {
+        let jump = Value::Verdict(Verdict::Jump(chain.name()));
+        self.put(set, key, jump);
+    }
+
+    pub(super) fn put(&mut self, set: Set, key: Vec<u8>, value: Value) {
         self.sets.entry(set).or_default().insert(key, value);
     }
 
@@ -236,6 +297,7 @@ impl Frontend {
     pub fn scope(&self) -> Scope {
         match self.place {
             Place::Address(_) => Scope::Address,
+            Place::From(range, _) => Scope::From(range),
             Place::Host => Scope::Host,
         }
     }
@@ -243,7 +305,7 @@ impl Frontend {
     /// As the key of a set: every field fills four bytes.
     pub fn element(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(16);
-        if let Place::Address(address) = self.place {
+        if let Some(address) = self.place.address() {
             key.extend(address.octets());
         }
         key.extend([self.protocol.number(), 0, 0, 0]);
@@ -286,16 +348,17 @@ mod tests {
         };
         RuleSet {
             frontends: [(frontend, target)].into(),
+            ..RuleSet::default()
         }
     }
 
-    fn range() -> Ipv4Net {
-        "10.96.0.0/16".parse().unwrap()
+    fn range() -> [Ipv4Net; 1] {
+        ["10.96.0.0/16".parse().unwrap()]
     }
 
     #[test]
     fn a_frontend_leads_to_the_chain_for_its_count() {
-        let all = elements(&rules(&[2, 3], None), range(), &Slots::new());
+        let all = elements(&rules(&[2, 3], None), &range(), &Slots::new());
         let key = vec![10, 96, 0, 1, 6, 0, 0, 0, 1, 187, 0, 0];
         let services = &all.sets[&Set::Services(Scope::Address)];
         let goto = Value::Verdict(Verdict::Goto("spread-2".to_owned()));
@@ -307,7 +370,7 @@ mod tests {
     #[test]
     fn slots_stay_and_are_not_given_away_at_once() {
         let slots = |last: &[u8], before: &Slots| {
-            elements(&rules(last, Some(60)), range(), before)
+            elements(&rules(last, Some(60)), &range(), before)
                 .slots
                 .clone()
         };
