@@ -121,14 +121,14 @@ impl Balancer {
             finalizers.push(CLEANUP.to_owned());
         }
         let ingress = json!([{"ip": chosen.to_string(), "ipMode": "VIP"}]);
-        let patch = patch(service, finalizers, &json!({"ingress": ingress}));
+        let patch = patch(service, &finalizers, &json!({"ingress": ingress}));
         let told = Notice::normal(service, "EnsuredLoadBalancer", "Ensured load balancer");
         decision.push(patch.told(told));
     }
 }
 
 /// By way of the status, the one part that this identity may write; metadata goes along.
-fn patch(service: &Service, finalizers: Vec<String>, balancer: &Value) -> Write {
+fn patch(service: &Service, finalizers: &[String], balancer: &Value) -> Write {
     let version = service.metadata.resource_version.clone();
     let patch = json!({
         "metadata": {"finalizers": finalizers, "resourceVersion": version},
@@ -146,7 +146,7 @@ fn withdraw(service: &Service, decision: &mut Decision) {
     ));
     let mut finalizers = service.metadata.finalizers.clone().unwrap_or_default();
     finalizers.retain(|one| one != CLEANUP);
-    let patch = patch(service, finalizers, &json!({"ingress": null}));
+    let patch = patch(service, &finalizers, &json!({"ingress": null}));
     let told = Notice::normal(service, "DeletedLoadBalancer", "Deleted load balancer");
     decision.push(patch.told(told));
 }
