@@ -106,6 +106,7 @@ pub async fn registry(
         token_key: Arc::clone(pki.token_key()),
         issuer: issuer(config),
         service_cidr: config.service_cidr,
+        resolve: crate::runtime::resolve::lookup,
     });
     let node = config.nodes.first().context("a cluster has a node")?;
     let facts = Facts {

@@ -4,7 +4,7 @@ use super::{
     Hooks, defaults,
     validate::{
         access, config, endpoints, job, network, node, pod, quota, scaling, service, storage,
-        workload,
+        webhook, workload,
     },
 };
 
@@ -253,11 +253,13 @@ pub const CSI_DRIVER: Hooks = Hooks {
 
 pub const MUTATING_WEBHOOK_CONFIGURATION: Hooks = Hooks {
     default: Some(defaults::policy::mutating_webhooks),
+    validate: Some(webhook::mutating),
     ..Hooks::NONE
 };
 
 pub const VALIDATING_WEBHOOK_CONFIGURATION: Hooks = Hooks {
     default: Some(defaults::policy::webhooks),
+    validate: Some(webhook::validating),
     ..Hooks::NONE
 };
 

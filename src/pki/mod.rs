@@ -7,6 +7,7 @@
 mod certificate;
 mod files;
 mod key;
+mod pinned;
 pub mod request;
 mod subject;
 pub mod tls;

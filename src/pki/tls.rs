@@ -1,9 +1,10 @@
 //! TLS ends: the API server's, and those of its clients. One provider, ring.
 
-use super::Identity;
+use super::{Identity, pinned::Pinned};
 use anyhow::{Context as _, Result, anyhow};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
@@ -12,9 +13,9 @@ use rustls::{
     server::{ResolvesServerCert, WebPkiClientVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
@@ -52,10 +53,7 @@ pub fn client(
                 .context("client certificate")?
         }
     };
-    config.alpn_protocols = protocols
-        .iter()
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
+    config.alpn_protocols = named(protocols);
     Ok(Arc::new(config))
 }
 
@@ -122,6 +120,57 @@ impl ServerCertVerifier for NoProof {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
     }
+}
+
+/// Trusts the certificates of `ca_pem`, which may be the server's own.
+pub fn client_of_pinned(ca_pem: &str, protocols: &[&str]) -> Result<Arc<ClientConfig>> {
+    let authorities = CertificateDer::pem_slice_iter(ca_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| anyhow!("read a CA certificate: {e}"))?;
+    let builder = ClientConfig::builder_with_provider(provider());
+    let mut config = builder
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Pinned::new(authorities)?)
+        .with_no_client_auth();
+    config.alpn_protocols = named(protocols);
+    Ok(Arc::new(config))
+}
+
+/// Trusts the authorities that this machine trusts.
+pub fn client_of_the_web(protocols: &[&str]) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions()?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = named(protocols);
+    Ok(Arc::new(config))
+}
+
+/// Why a handshake failed, in the words users know from Go.
+pub fn told(failure: &io::Error) -> String {
+    let inner = failure.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            let why = match why {
+                CertificateError::UnknownIssuer => {
+                    "certificate signed by unknown authority".to_owned()
+                }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "certificate has expired or is not yet valid".to_owned()
+                }
+                other => other.to_string(),
+            };
+            format!("tls: failed to verify certificate: x509: {why}")
+        }
+        _ => failure.to_string(),
+    }
+}
+
+fn named(protocols: &[&str]) -> Vec<Vec<u8>> {
+    let names = protocols.iter().map(|name| name.as_bytes().to_vec());
+    names.collect()
 }
 
 fn roots(ca_pem: &str) -> Result<RootCertStore> {

@@ -9,3 +9,4 @@ mod start;
 mod subresources;
 mod verbs;
 mod watches;
+mod webhooks;

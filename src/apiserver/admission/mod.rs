@@ -1,7 +1,8 @@
 //! Admission: steps that complete or refuse writes, after decoding and before the store.
 //!
 //! [`STEPS`] is the order, upstream's. All mutations run first, then the kind's own validation, then the steps'. A step
-//! reads facts through the registry and decides; it never writes.
+//! reads facts through the registry and decides; it never writes. Webhooks come last among those that change and first
+//! among those that judge: nobody waits for them with a lock in hand.
 
 mod account;
 mod certificate;
@@ -9,6 +10,8 @@ mod default_class;
 mod escalation;
 mod lifecycle;
 mod limit_range;
+mod node;
+mod pod_security;
 mod policy;
 mod priority;
 mod protection;
@@ -16,12 +19,14 @@ mod quota;
 mod resize;
 mod runtime_class;
 mod toleration;
+mod webhook;
 
 pub use account::wait_for_default;
 
-use super::registry::Request;
+use super::registry::{self, Request};
 use crate::{api::ApiError, kinds::Kind};
 use serde_json::Value;
+use std::sync::Mutex;
 use tracing::debug;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +42,35 @@ pub struct Attempt<'a> {
     pub operation: Operation,
     /// The stored object, for updates and deletes.
     pub old: Option<&'a Value>,
+    /// What the writer is to be told although nothing is refused.
+    warnings: Mutex<Vec<String>>,
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
+    pub fn new(
+        request: &'a Request<'a>,
+        operation: Operation,
+        old: Option<&'a Value>,
+    ) -> Attempt<'a> {
+        Attempt {
+            request,
+            operation,
+            old,
+            warnings: Mutex::default(),
+        }
+    }
+
+    pub fn warn(&self, text: String) {
+        self.warnings
+            .lock()
+            .expect("no panic while locked")
+            .push(text);
+    }
+
+    pub fn into_warnings(self) -> Vec<String> {
+        self.warnings.into_inner().expect("no panic while locked")
+    }
+
     pub fn kind(&self) -> &'static Kind {
         self.request.kind
     }
@@ -86,6 +117,13 @@ const STEPS: &[Step] = &[
         Some(limit_range::check),
     ),
     Step::new("ServiceAccount", PODS, Some(account::complete), None),
+    Step::new("NodeRestriction", node::STORAGE, None, Some(node::check)),
+    Step::new(
+        "PodSecurity",
+        pod_security::STORAGE,
+        None,
+        Some(pod_security::check),
+    ),
     Step::new("Priority", PODS, Some(priority::complete), None),
     Step::new(
         "Priority",
@@ -131,7 +169,7 @@ const STEPS: &[Step] = &[
         None,
     ),
     Step::new("RBAC", escalation::STORAGE, None, Some(escalation::check)),
-    Step::new("ValidatingAdmissionWebhook", &[], None, Some(policy::check)),
+    Step::new("ValidatingAdmissionPolicy", &[], None, Some(policy::check)),
     Step::new("ResourceQuota", &[], None, Some(quota::check)),
 ];
 
@@ -159,14 +197,34 @@ impl Step {
     }
 }
 
-/// Completes the object, or refuses early.
-pub fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), ApiError> {
+/// Completes the object, or refuses early. What webhooks change is completed again.
+pub async fn mutate(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), ApiError> {
+    complete(attempt, object)?;
+    if webhook::mutate(attempt, object).await? && !attempt.is(Operation::Delete) {
+        registry::complete(attempt.kind(), object);
+        complete(attempt, object)?;
+    }
+    Ok(())
+}
+
+fn complete(attempt: &Attempt<'_>, object: &mut Value) -> Result<(), ApiError> {
     for step in STEPS.iter().filter(|step| step.is_about(attempt.kind())) {
         if let Some(mutate) = step.mutate {
             mutate(attempt, object).inspect_err(|error| step.tell(attempt, error))?;
         }
     }
     Ok(())
+}
+
+/// Asks servers outside about the completed, valid object.
+pub async fn review(attempt: &Attempt<'_>, object: &Value) -> Result<(), ApiError> {
+    webhook::validate(attempt, object).await
+}
+
+/// What is posted to a part of an object (an eviction, a binding) is judged by webhooks alone.
+pub async fn judge_part(attempt: &Attempt<'_>, body: &mut Value) -> Result<(), ApiError> {
+    webhook::mutate(attempt, body).await?;
+    webhook::validate(attempt, body).await
 }
 
 /// Judges the completed, valid object; for a delete, the one that is to go.

@@ -148,20 +148,27 @@ async fn change_entry(
 ) -> Result<Bytes, Refusal> {
     let kind = request.kind;
     let old = convert::parse(&entry.bytes, kind).map_err(Refusal::Failed)?;
-    let mut new = wanted(request, entry, &old, wish).map_err(Refusal::Failed)?;
+    let mut new = wanted(request, entry, &old, wish)
+        .await
+        .map_err(Refusal::Failed)?;
     let registry = request.registry;
+    if new != old {
+        let attempt = Attempt::new(request, Operation::Update, Some(&old));
+        let reviewed = admission::review(&attempt, &new).await;
+        reviewed.map_err(Refusal::Failed)?;
+        let told = attempt.into_warnings();
+        request.warnings.extend(told);
+    }
     // Held until the object is stored: what the namespace has left is judged and used in one go.
     let _turn = registry.quota_turn(&request.namespace).await;
     let reserved = (kind.storage == "services" && request.subresource.is_none())
         .then(|| registry.reserve(request, &mut new))
         .transpose();
     let _reserved = reserved.map_err(Refusal::Failed)?;
-    let attempt = Attempt {
-        request,
-        operation: Operation::Update,
-        old: Some(&old),
-    };
+    let attempt = Attempt::new(request, Operation::Update, Some(&old));
     admission::validate(&attempt, &new).map_err(Refusal::Failed)?;
+    let told = attempt.into_warnings();
+    request.warnings.extend(told);
     let view = request.view();
     let shown = |bytes: Bytes, document: &Value| -> Result<Bytes, Refusal> {
         match view {
@@ -195,7 +202,7 @@ async fn change_entry(
 }
 
 /// The whole new object, judged; it keeps the old resource version, so that it equals `old` when nothing changed.
-fn wanted(
+async fn wanted(
     request: &mut Request<'_>,
     entry: &Entry,
     old: &Value,
@@ -230,12 +237,10 @@ fn wanted(
     };
     keep_own_metadata(&mut new, old);
     default(kind, &mut new);
-    let attempt = Attempt {
-        request,
-        operation: Operation::Update,
-        old: Some(old),
-    };
-    admission::mutate(&attempt, &mut new)?;
+    let attempt = Attempt::new(request, Operation::Update, Some(old));
+    admission::mutate(&attempt, &mut new).await?;
+    let told = attempt.into_warnings();
+    request.warnings.extend(told);
     let context = UpdateContext {
         old,
         subresource: request.subresource.as_deref(),

@@ -96,16 +96,25 @@ fn place_in_namespace(request: &Request<'_>, object: &mut Value) -> Result<(), A
 async fn store_new(request: &mut Request<'_>, mut object: Value) -> Result<Bytes, Refusal> {
     let kind = request.kind;
     let registry = request.registry;
-    let warnings = complete(request, &mut object).map_err(Refusal::Failed)?;
+    let warnings = complete(request, &mut object)
+        .await
+        .map_err(Refusal::Failed)?;
+    let reviewed = attempt(request);
+    admission::review(&reviewed, &object)
+        .await
+        .map_err(Refusal::Failed)?;
+    let told = reviewed.into_warnings();
+    request.warnings.extend(told);
     // Held until the object is stored: what the namespace has left is judged and used in one go.
     let _turn = registry.quota_turn(&request.namespace).await;
-    let attempt = attempt(request);
     let reserved = (kind.storage == "services")
         .then(|| registry.reserve(request, &mut object))
         .transpose();
     let _reserved = reserved.map_err(Refusal::Failed)?;
+    let attempt = attempt(request);
     admission::validate(&attempt, &object).map_err(Refusal::Failed)?;
-    request.warnings.extend(warnings);
+    let told = attempt.into_warnings();
+    request.warnings.extend(warnings.into_iter().chain(told));
     let key = request.key();
     if request.options.dry_run {
         if registry.store.get(&key).is_some() {
@@ -118,18 +127,16 @@ async fn store_new(request: &mut Request<'_>, mut object: Value) -> Result<Bytes
 }
 
 fn attempt<'a>(request: &'a Request<'a>) -> Attempt<'a> {
-    Attempt {
-        request,
-        operation: Operation::Create,
-        old: None,
-    }
+    Attempt::new(request, Operation::Create, None)
 }
 
 /// Defaults, mutating admission, the server's own fields, validation. Answers warnings.
-fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<String>, ApiError> {
+async fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<String>, ApiError> {
     let kind = request.kind;
     default(kind, object);
-    admission::mutate(&attempt(request), object)?;
+    let attempt = attempt(request);
+    admission::mutate(&attempt, object).await?;
+    let mut warnings = attempt.into_warnings();
     own_metadata(kind, object, &time::format(clock::now()));
     drop_status(kind, object);
     if let Some(prepare) = kind.hooks.prepare_create {
@@ -157,10 +164,11 @@ fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<String>, Ap
             found,
         ));
     }
-    Ok(kind.hooks.warn.map(|warn| warn(object)).unwrap_or_default())
+    warnings.extend(kind.hooks.warn.map(|warn| warn(object)).unwrap_or_default());
+    Ok(warnings)
 }
 
-pub(super) fn default(kind: &Kind, object: &mut Value) {
+pub(in crate::apiserver) fn default(kind: &Kind, object: &mut Value) {
     schema::default(object, kind.definition);
     if let Some(default) = kind.hooks.default {
         default(object);

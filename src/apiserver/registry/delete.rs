@@ -204,14 +204,14 @@ async fn delete_entry(request: &Request<'_>, entry: &Entry) -> Result<Reply, Ref
     let kind = request.kind;
     let old = convert::parse(&entry.bytes, kind).map_err(Refusal::Failed)?;
     check_preconditions(request, &old).map_err(Refusal::Failed)?;
-    let attempt = Attempt {
-        request,
-        operation: Operation::Delete,
-        old: Some(&old),
-    };
+    let attempt = Attempt::new(request, Operation::Delete, Some(&old));
     let mut seen = Value::Null;
-    admission::mutate(&attempt, &mut seen).map_err(Refusal::Failed)?;
-    admission::validate(&attempt, &old).map_err(Refusal::Failed)?;
+    let judged = async {
+        admission::mutate(&attempt, &mut seen).await?;
+        admission::review(&attempt, &Value::Null).await?;
+        admission::validate(&attempt, &old)
+    };
+    judged.await.map_err(Refusal::Failed)?;
     let now = clock::now();
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let fate = fate(kind, &old, &request.options.delete, now).map_err(|why| {

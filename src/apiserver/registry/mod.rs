@@ -27,7 +27,10 @@ mod usage;
 mod watch;
 mod write;
 
+pub(super) use create::default as complete;
+
 use super::{
+    admission::{self, Attempt, Operation},
     authorize::{self, Attributes, Decision, Rule},
     stream::NodeDirectory,
     subresource::{self, View, action, view},
@@ -44,7 +47,11 @@ use crate::{
     store::{Entry, Store},
 };
 use ipnet::Ipv4Net;
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, RwLock, RwLockReadGuard},
+};
 use tracing::debug;
 
 /// What a registry is made of.
@@ -59,7 +66,11 @@ pub struct RegistryConfig {
     pub service_cidr: Ipv4Net,
     /// Reaches the nodes: for logs, exec, attach, port-forward, proxy, and what they use.
     pub nodes: Arc<dyn NodeDirectory>,
+    /// Finds the addresses of names outside; blocks.
+    pub resolve: Resolve,
 }
+
+pub type Resolve = fn(&str) -> io::Result<Vec<IpAddr>>;
 
 /// The API behind every front. Shared as an `Arc`.
 pub struct Registry {
@@ -70,6 +81,7 @@ pub struct Registry {
     services: Mutex<services::Pool>,
     expiry: Mutex<expiry::Expiry>,
     pub(super) quota_lock: tokio::sync::Mutex<()>,
+    pub(super) resolve: Resolve,
 }
 
 impl Registry {
@@ -84,6 +96,7 @@ impl Registry {
             services: Mutex::new(services::Pool::new(config.service_cidr)),
             expiry: Mutex::default(),
             quota_lock: tokio::sync::Mutex::default(),
+            resolve: config.resolve,
         };
         registry.observe_all();
         Arc::new(registry)
@@ -191,7 +204,11 @@ async fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, 
         };
     };
     let action = action(subresource).ok_or_else(ApiError::method_not_allowed)?;
-    let body = request.accept(document, action.document)?;
+    let mut body = request.accept(document, action.document)?;
+    let attempt = Attempt::new(request, Operation::Create, None);
+    admission::judge_part(&attempt, &mut body).await?;
+    let told = attempt.into_warnings();
+    request.warnings.extend(told);
     action.run(request, body).await
 }
 

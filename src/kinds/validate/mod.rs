@@ -10,6 +10,7 @@ mod metadata;
 mod resources;
 
 pub mod pod;
+pub mod webhook;
 pub mod workload;
 
 pub mod job;

@@ -4,6 +4,7 @@ pub mod apps;
 mod images;
 mod ingress;
 mod lifecycle;
+mod limits;
 mod pods;
 mod security;
 
@@ -18,6 +19,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         concepts::STORIES,
         security::STORIES,
         ingress::STORIES,
+        limits::STORIES,
     ]
     .into_iter()
     .flatten()

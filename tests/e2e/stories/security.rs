@@ -37,12 +37,12 @@ impl Drop for Running {
 }
 
 /// kubectl with the words of a line; must succeed.
-fn ctl(place: &Place, line: &str) -> String {
+pub fn ctl(place: &Place, line: &str) -> String {
     place.kubectl(&line.split_whitespace().collect::<Vec<_>>())
 }
 
 /// kubectl with the words of a line; must fail.
-fn fails(place: &Place, line: &str) -> String {
+pub fn fails(place: &Place, line: &str) -> String {
     place.kubectl_fails(&line.split_whitespace().collect::<Vec<_>>())
 }
 
