@@ -117,6 +117,11 @@ fn limit_ranges_default_and_bound() {
     );
     let memory = place.field(&["pod", "plain", "-n", "limits"], ".status.qosClass");
     assert_eq!(memory, "Burstable");
+    limits_are_refused_in_words(&place);
+    ctl(&place, "delete namespace limits --wait=false");
+}
+
+fn limits_are_refused_in_words(place: &Place) {
     for (requests, limits, expected) in [
         (
             "cpu: 10m",
@@ -139,12 +144,12 @@ fn limit_ranges_default_and_bound() {
             "maximum memory usage per Pod is 256Mi, but limit is 1Gi",
         ),
     ] {
-        let said = tried(&place, &with_resources("limits", "bad", requests, limits));
+        let said = tried(place, &with_resources("limits", "bad", requests, limits));
         let expected = format!("pods \"bad\" is forbidden: {expected}");
         assert!(said.contains(&expected), "{said}");
     }
     let both = tried(
-        &place,
+        place,
         &with_resources("limits", "bad", "cpu: 10m", "cpu: 600m"),
     );
     assert!(both.contains("is forbidden: [minimum cpu usage per Container is 50m, but request is 10m, maximum cpu usage"), "{both}");
@@ -158,18 +163,17 @@ fn limit_ranges_default_and_bound() {
             "maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi",
         ),
     ] {
-        let said = tried(&place, &claim("limits", "bad", storage));
+        let said = tried(place, &claim("limits", "bad", storage));
         assert!(said.contains(expected), "{said}");
     }
     let wrong = tried(
-        &place,
+        place,
         "{apiVersion: v1, kind: LimitRange, metadata: {name: w, namespace: limits}, spec: {limits: [{type: Container, min: {cpu: '2'}, max: {cpu: '1'}}]}}",
     );
     assert!(
         wrong.contains("min value 2 is greater than max value 1"),
         "{wrong}"
     );
-    ctl(&place, "delete namespace limits --wait=false");
 }
 
 const QUOTAS: &str = "
@@ -539,6 +543,14 @@ webhooks:
     )
 }
 
+/// What kubectl says on both streams.
+fn make(place: &Place, namespace: &str, name: &str, color: &str) -> String {
+    let words = format!("create configmap {name} -n {namespace} --from-literal=color={color}");
+    let words: Vec<&str> = words.split(' ').collect();
+    let output = place.kubectl_command(&words).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output)
+}
+
 fn webhooks_in_the_cluster_judge_writes() {
     let place = shared();
     let home = place.home.path();
@@ -576,13 +588,10 @@ fn webhooks_in_the_cluster_judge_writes() {
         "",
         &authority,
     ));
-    let make = |namespace: &str, name: &str, color: &str| {
-        let words = format!("create configmap {name} -n {namespace} --from-literal=color={color}");
-        let words: Vec<&str> = words.split(' ').collect();
-        let output = place.kubectl_command(&words).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output)
-    };
-    assert_eq!(make("judged", "blue", "blue"), "configmap/blue created\n");
+    assert_eq!(
+        make(&place, "judged", "blue", "blue"),
+        "configmap/blue created\n"
+    );
     assert_eq!(
         place.field(
             &["configmap", "blue", "-n", "judged"],
@@ -590,18 +599,26 @@ fn webhooks_in_the_cluster_judge_writes() {
         ),
         "yes"
     );
-    let refused = make("judged", "green", "green");
+    let refused = make(&place, "judged", "green", "green");
     assert!(
         refused.contains(
             "admission webhook \"judge.example.com\" denied the request: green is not a color here"
         ),
         "{refused}"
     );
-    assert_eq!(make("hooks", "green", "green"), "configmap/green created\n");
+    assert_eq!(
+        make(&place, "hooks", "green", "green"),
+        "configmap/green created\n"
+    );
 
+    failures_count_by_policy(&place, &authority);
+    ctl(&place, "delete namespace hooks judged --wait=false");
+}
+
+fn failures_count_by_policy(place: &Place, authority: &str) {
     // Without the server the policy of the configuration counts.
-    ctl(&place, "delete service hook -n hooks");
-    let refused = make("judged", "red", "red");
+    ctl(place, "delete service hook -n hooks");
+    let refused = make(place, "judged", "red", "red");
     assert!(
         refused.contains(
             "failed calling webhook \"label.example.com\": failed to call webhook: Post \
@@ -614,18 +631,20 @@ fn webhooks_in_the_cluster_judge_writes() {
         "MutatingWebhookConfiguration",
         "label",
         lax,
-        &authority,
+        authority,
     ));
     place.apply(&configuration(
         "ValidatingWebhookConfiguration",
         "judge",
         lax,
-        &authority,
+        authority,
     ));
-    assert_eq!(make("judged", "red", "red"), "configmap/red created\n");
+    assert_eq!(
+        make(place, "judged", "red", "red"),
+        "configmap/red created\n"
+    );
     ctl(
-        &place,
+        place,
         "delete mutatingwebhookconfiguration/label-hooks validatingwebhookconfiguration/judge-hooks",
     );
-    ctl(&place, "delete namespace hooks judged --wait=false");
 }
