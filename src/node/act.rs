@@ -267,6 +267,7 @@ async fn prepare_mounts(
     let directory = host.layout.pod(pod.uid());
     let etc = etc_directory(host, pod);
     let paths = start.volumes.paths.clone();
+    let read_only = start.volumes.read_only.clone();
     let log = termination_log(host, pod.uid(), &name, start.attempt);
     let log_path = wanted.container.termination_message_path.clone();
     let sub_paths = directory.join("volume-subpaths");
@@ -283,6 +284,7 @@ async fn prepare_mounts(
             let root = paths.get(volume).ok_or_else(missing)?;
             let mut mount = wanted.mount;
             mount.source = root.clone();
+            mount.read_only |= read_only.contains(volume);
             if !wanted.sub_path.is_empty() {
                 mount.source = sub_paths.join(volume).join(&name).join(index.to_string());
                 let bound = mounts::bind_below(root, Path::new(&wanted.sub_path), &mount.source);

@@ -40,14 +40,32 @@ impl Pulls {
     }
 }
 
+/// An image that a container or a volume asks for.
+pub struct Asked<'a> {
+    pub reference: &'a str,
+    /// `None`: `IfNotPresent`; the API has filled in its default.
+    pub policy: Option<&'a str>,
+    /// The container's field in the pod.
+    pub field: Option<&'a str>,
+}
+
 /// Sees to it that the container's image is here, and tells people about it.
-pub async fn ensure(host: &Host, pod: &Pod, wanted: &Wanted<'_>) -> Result<ImageInfo, Trouble> {
-    let reference = wanted.container.image.clone().unwrap_or_default();
-    let policy = wanted.container.image_pull_policy.as_deref();
-    let policy = policy.unwrap_or("IfNotPresent");
-    let field = wanted.field_path();
-    let tell = |kind, reason: &str, text: &str| host.event(pod, Some(&field), kind, reason, text);
-    let result = match present(host, &reference).await {
+pub async fn ensure_for(host: &Host, pod: &Pod, wanted: &Wanted<'_>) -> Result<ImageInfo, Trouble> {
+    let container = &wanted.container;
+    let asked = Asked {
+        reference: container.image.as_deref().unwrap_or_default(),
+        policy: container.image_pull_policy.as_deref(),
+        field: Some(&wanted.field_path()),
+    };
+    ensure(host, pod, &asked).await
+}
+
+/// Sees to it that the image is here, and tells people about it.
+pub async fn ensure(host: &Host, pod: &Pod, asked: &Asked<'_>) -> Result<ImageInfo, Trouble> {
+    let reference = asked.reference;
+    let policy = asked.policy.unwrap_or("IfNotPresent");
+    let tell = |kind, reason: &str, text: &str| host.event(pod, asked.field, kind, reason, text);
+    let result = match present(host, reference).await {
         Err(trouble) => Err(trouble),
         Ok(Some(image)) if policy != "Always" => {
             tell(
@@ -72,7 +90,7 @@ pub async fn ensure(host: &Host, pod: &Pod, wanted: &Wanted<'_>) -> Result<Image
             let text = format!("Pulling image \"{reference}\"");
             tell(EventKind::Normal, "Pulling", &text);
             let begun = clock::now();
-            match pull(host, pod, &reference, policy).await {
+            match pull(host, pod, reference, policy).await {
                 Ok((image, waited)) => {
                     let all = clock::now().duration_since(begun).as_millis();
                     let own = (all - waited).max(0);
@@ -82,7 +100,7 @@ pub async fn ensure(host: &Host, pod: &Pod, wanted: &Wanted<'_>) -> Result<Image
                         brief(own),
                         brief(all),
                     );
-                    info!(pod = %pod.key(), image = %reference, millis = all, "pulled image");
+                    info!(pod = %pod.key(), image = reference, millis = all, "pulled image");
                     tell(EventKind::Normal, "Pulled", &text);
                     host.node_changed.notify_one();
                     return Ok(image);

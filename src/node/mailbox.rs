@@ -2,7 +2,7 @@
 
 use super::observed::Verdict;
 use crate::runtime::model::ContainerInfo;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -68,7 +68,7 @@ impl Mailbox {
             mail: Mutex::default(),
             bell: Notify::new(),
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            names: names(pod.spec.as_ref()),
+            names: names(pod),
         }
     }
 
@@ -113,9 +113,9 @@ impl Mail {
     }
 }
 
-fn names(spec: Option<&PodSpec>) -> Names {
+fn names(pod: &Pod) -> Names {
     let mut names = Names::default();
-    let Some(spec) = spec else { return names };
+    let Some(spec) = &pod.spec else { return names };
     for volume in spec.volumes.iter().flatten() {
         if let Some(source) = &volume.config_map {
             names.config_maps.insert(source.name.clone());
@@ -123,9 +123,7 @@ fn names(spec: Option<&PodSpec>) -> Names {
         if let Some(source) = &volume.secret {
             names.secrets.extend(source.secret_name.clone());
         }
-        if let Some(source) = &volume.persistent_volume_claim {
-            names.claims.insert(source.claim_name.clone());
-        }
+        names.claims.extend(super::volume::claim_name(pod, volume));
         let projected = volume.projected.iter();
         for source in projected.flat_map(|projected| projected.sources.iter().flatten()) {
             let map = source.config_map.as_ref().map(|map| map.name.clone());

@@ -8,6 +8,7 @@ pub mod hello;
 pub mod image;
 pub mod model;
 pub mod mounts;
+pub mod nfs;
 pub mod resolve;
 pub mod stats;
 
@@ -24,7 +25,7 @@ use model::{
     ContainerInfo, ContainerSpec, ExecIo, ExecSpec, ImageInfo, PullProgress, PullRequest,
     Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, SandboxStats, Space, Usage,
 };
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::Path, process::ExitCode, time::Duration};
 use tokio::sync::mpsc;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, RuntimeError>>;
@@ -102,6 +103,10 @@ pub trait Runtime: Send + Sync {
     fn image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<ImageInfo>>;
 
     fn images(&self) -> Answer<'_, Vec<ImageInfo>>;
+
+    /// Mounts the files of an image (by id) at `target` for reading only. The caller unmounts; until then the image
+    /// cannot be removed.
+    fn mount_image<'a>(&'a self, image: &'a str, target: &'a Path) -> Answer<'a, ()>;
 
     /// Pulls from a registry; progress goes to the channel if there is one.
     fn pull(

@@ -39,6 +39,66 @@ pub fn tmpfs(target: &Path, size_bytes: Option<u64>, mode: u32) -> io::Result<()
     Ok(())
 }
 
+/// The kernel takes options of at most a page.
+const OPTIONS_MAX: usize = 4000;
+
+/// Mounts a stack of layers, the bottom one first, as one tree at `target` (made if missing) unless it is there.
+/// Nobody can write to it or run programs from it: an overlay without an upper layer.
+pub fn layers(layers: &[PathBuf], target: &Path) -> io::Result<()> {
+    if mount_points()?.iter().any(|point| point == target) {
+        return Ok(());
+    }
+    fs::create_dir_all(target)?;
+    // One layer alone is no overlay to the kernel.
+    let mut lower: Vec<String> = layers.iter().rev().map(|layer| escape(layer)).collect();
+    if lower.len() < 2 {
+        let empty = target.with_extension("empty");
+        fs::create_dir_all(&empty)?;
+        lower.push(escape(&empty));
+    }
+    let options = format!("lowerdir={}", lower.join(":"));
+    if options.len() > OPTIONS_MAX {
+        let text = format!("{} layers are too many for one mount", layers.len());
+        return Err(io::Error::other(text));
+    }
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let data = Some(options.as_str());
+    mount(Some("overlay"), target, Some("overlay"), flags, data)?;
+    Ok(())
+}
+
+/// Whether exactly these layers are mounted somewhere on the host.
+#[must_use]
+pub fn are_mounted(layers: &[PathBuf]) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    is_in_table(&table, layers)
+}
+
+fn is_in_table(table: &str, layers: &[PathBuf]) -> bool {
+    let top_first: Vec<String> = layers.iter().rev().map(|layer| escape(layer)).collect();
+    let wanted = format!("lowerdir={}", top_first.join(":"));
+    let mut options = table.lines().filter_map(|line| {
+        let (_, right) = line.split_once(" - overlay ")?;
+        right.split(' ').next_back()
+    });
+    options.any(|options| {
+        let mut options = options.split(',');
+        options.any(|option| {
+            let rest = option.strip_prefix(wanted.as_str());
+            // What may follow is the stand-in for the second layer.
+            rest.is_some_and(|rest| {
+                rest.is_empty() || (layers.len() == 1 && rest.ends_with(".empty"))
+            })
+        })
+    })
+}
+
+fn escape(path: &Path) -> String {
+    let text = path.display().to_string();
+    let text = text.replace('\\', "\\\\");
+    text.replace(':', "\\:").replace(',', "\\,")
+}
+
 /// Binds `root/sub` to `target`. Directories that are missing below the root are made.
 ///
 /// Fails with `PermissionDenied` when the path leads out of the root.
@@ -174,6 +234,27 @@ mod tests {
             assert_eq!(failure.kind(), io::ErrorKind::PermissionDenied, "{path}");
         }
         assert!(!outside.join("x").exists());
+    }
+
+    #[test]
+    fn mounted_layers_are_found_in_the_table() {
+        let table = "36 35 0:9 / /p ro - overlay overlay ro,lowerdir=/l/b:/l/a\n\
+            37 35 0:9 / /q ro - overlay overlay ro,lowerdir=/l/a:/q.empty,xino=off\n\
+            38 35 0:9 / /r rw - tmpfs lowerdir=/l/c rw\n";
+        let layers = |names: &[&str]| -> Vec<PathBuf> {
+            let names = names.iter();
+            names.map(|name| Path::new("/l").join(name)).collect()
+        };
+        let cases = [
+            (vec!["a", "b"], true),
+            (vec!["a"], true),
+            (vec!["b"], false),
+            (vec!["c"], false),
+            (vec!["b", "a"], false),
+        ];
+        for (names, expected) in cases {
+            assert_eq!(is_in_table(table, &layers(&names)), expected, "{names:?}");
+        }
     }
 
     #[test]

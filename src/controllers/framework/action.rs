@@ -72,8 +72,6 @@ pub enum Disk {
     Make(PathBuf),
     /// With everything in it; links are not followed.
     Remove(PathBuf),
-    /// Only what is in it.
-    Empty(PathBuf),
 }
 
 impl From<Disk> for Action {

@@ -11,12 +11,11 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 pub async fn carry_out(disk: Disk) -> Result<(), Failure> {
     let verb = match &disk {
         Disk::Make(_) => Verb::Create,
-        Disk::Remove(_) | Disk::Empty(_) => Verb::Delete,
+        Disk::Remove(_) => Verb::Delete,
     };
     let done = Tasks::blocking(move || match &disk {
         Disk::Make(path) => make(path).map_err(|failure| told("make", path, &failure)),
         Disk::Remove(path) => remove(path).map_err(|failure| told("remove", path, &failure)),
-        Disk::Empty(path) => empty(path).map_err(|failure| told("empty", path, &failure)),
     });
     let message = match done.await {
         Ok(Ok(())) => return Ok(()),
@@ -48,25 +47,12 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn empty(path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        // The type of the entry itself: a link is unlinked, never entered.
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn directories_are_made_emptied_and_removed_twice() {
+    async fn directories_are_made_and_removed_twice() {
         let root = tempfile::tempdir().unwrap();
         let outside = root.path().join("outside");
         let path = root.path().join("volumes/pvc-1");
@@ -77,12 +63,9 @@ mod tests {
         }
         fs::create_dir(path.join("sub")).unwrap();
         std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
-        carry_out(Disk::Empty(path.clone())).await.unwrap();
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
         for _ in 0..2 {
             carry_out(Disk::Remove(path.clone())).await.unwrap();
         }
         assert!(!path.exists() && outside.join("kept").exists());
-        assert!(carry_out(Disk::Empty(path)).await.is_err());
     }
 }

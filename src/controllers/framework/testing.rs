@@ -195,7 +195,6 @@ impl<C: Controller> Stage<C> {
                     Action::Disk(disk) => self.disk.push(match disk {
                         Disk::Make(path) => format!("make {}", path.display()),
                         Disk::Remove(path) => format!("remove {}", path.display()),
-                        Disk::Empty(path) => format!("empty {}", path.display()),
                     }),
                     Action::Issue(issue) => {
                         let now = self.now;

@@ -2,7 +2,7 @@
 
 use super::{
     BIND_COMPLETED, BINDER, BOUND_BY_CONTROLLER, COMPONENT, PROVISIONED_BY, PROVISIONER, directory,
-    fit, is_for, is_ours, phase, volume_name,
+    fit, growth, is_for, phase, volume_name,
 };
 use crate::{
     api::{name::Key, object::Object},
@@ -131,7 +131,10 @@ impl Claims {
             return decision.push(Write::update(&claim));
         }
         if provisioner != PROVISIONER {
-            if provisioner != "kubernetes.io/no-provisioner" {
+            if provisioner.starts_with("kubernetes.io/") {
+                let text = format!("no volume plugin matched name: {provisioner}");
+                decision.push(Notice::warning(claim, "ProvisioningFailed", text));
+            } else {
                 let text = format!(
                     "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."
                 );
@@ -228,10 +231,15 @@ fn to_named(claim: &PersistentVolumeClaim, name: &str, world: &World, decision: 
         .spec
         .as_ref()
         .is_none_or(|spec| spec.claim_ref.is_none());
-    if is_free || is_for(volume, claim) {
+    let mismatch = fit::mismatch(volume, claim);
+    if is_for(volume, claim) || (is_free && mismatch.is_none()) {
         return bind(claim, volume, decision);
     }
     set_pending(claim, decision);
+    if let Some(why) = mismatch.filter(|_| is_free) {
+        let text = format!("Cannot bind to requested volume \"{name}\": {why}");
+        return decision.push(Notice::warning(claim, "VolumeMismatch", text));
+    }
     let text = format!("volume \"{name}\" already bound to a different claim.");
     decision.push(Notice::warning(claim, "FailedBinding", text));
 }
@@ -267,47 +275,27 @@ fn check(
         let text = "Two claims are bound to the same volume, this one is bound incorrectly";
         return lost("ClaimMisbound", text, decision);
     }
-    if grow(spec, volume, world, decision) {
+    if growth::grow(claim, spec, volume, world, decision) {
         return;
     }
     let old = claim.status.clone().unwrap_or_default();
+    let has_grown = growth::is_resizing(claim);
     let is_told = phase(claim) == "Bound"
         && old.capacity == offer.capacity
         && old.access_modes == offer.access_modes;
-    if !is_told {
+    if !is_told || has_grown {
         let mut bound = claim.clone();
         let status = bound.status.get_or_insert_default();
         status.phase = Some("Bound".to_owned());
         status.access_modes.clone_from(&offer.access_modes);
         status.capacity.clone_from(&offer.capacity);
+        growth::end(status);
         decision.push(Write::update_status(&bound));
     }
-}
-
-/// Volumes of ours are directories: they grow by a word.
-fn grow(
-    spec: &PersistentVolumeClaimSpec,
-    volume: &PersistentVolume,
-    world: &World,
-    decision: &mut Decision,
-) -> bool {
-    let class = world
-        .all::<StorageClass>()
-        .get(&Key::new("", fit::class(spec.storage_class_name.as_ref())));
-    let may = class.is_some_and(|class| class.allow_volume_expansion == Some(true));
-    let capacity = volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref());
-    let wants = fit::request(spec) > fit::storage(capacity);
-    if !(may && wants && is_ours(volume)) {
-        return false;
+    if has_grown {
+        let text = "Resize volume succeeded";
+        decision.push(Notice::normal(claim, "VolumeResizeSuccessful", text));
     }
-    let requests = spec
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.as_ref());
-    let mut volume = volume.clone();
-    volume.spec.get_or_insert_default().capacity = requests.cloned();
-    decision.push(Write::update(&volume));
-    true
 }
 
 fn set_pending(claim: &PersistentVolumeClaim, decision: &mut Decision) {

@@ -60,6 +60,26 @@ fn suits(
         && has_room(offer, wish)
 }
 
+/// Why a volume that a claim asks for by name cannot be its, in upstream's words.
+pub fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
+    let (Some(offer), Some(wish)) = (&volume.spec, &claim.spec) else {
+        return None;
+    };
+    let modes = offer.access_modes.as_deref().unwrap_or_default();
+    let mut wanted = wish.access_modes.iter().flatten();
+    if !has_room(offer, wish) {
+        Some("requested PV is too small")
+    } else if class(offer.storage_class_name.as_ref()) != class(wish.storage_class_name.as_ref()) {
+        Some("storageClassName does not match")
+    } else if mode(offer.volume_mode.as_ref()) != mode(wish.volume_mode.as_ref()) {
+        Some("incompatible volumeMode")
+    } else if !wanted.all(|mode| modes.contains(mode)) {
+        Some("incompatible accessMode")
+    } else {
+        None
+    }
+}
+
 fn has_room(offer: &PersistentVolumeSpec, wish: &PersistentVolumeClaimSpec) -> bool {
     match (storage(offer.capacity.as_ref()), request(wish)) {
         (Some(size), Some(wanted)) => size >= wanted,

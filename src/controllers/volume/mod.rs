@@ -3,7 +3,9 @@
 
 mod claims;
 mod fit;
+mod growth;
 mod protection;
+mod recycle;
 mod volumes;
 
 pub use claims::start as start_claims;

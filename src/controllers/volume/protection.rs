@@ -142,10 +142,10 @@ impl Controller for Ephemeral {
                 Some(found) if is_controlled_by(&found.metadata, pod.uid()) => {}
                 Some(_) => {
                     let text = format!(
-                        "PVC \"{}/{name}\" was not created for pod \"{key}\" (pod is not owner)",
-                        key.namespace
+                        "ephemeral volume {}: PVC {}/{name} was not created for pod {key} (pod is not owner)",
+                        volume.name, key.namespace
                     );
-                    decision.push(Notice::warning(pod, "FailedCreate", text));
+                    decision.push(Notice::warning(pod, "FailedBinding", text));
                 }
                 None => {
                     let meta = template.metadata.clone().unwrap_or_default();

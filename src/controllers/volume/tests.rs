@@ -139,6 +139,17 @@ fn the_default_class_provisions_and_grows() {
         .status
         .unwrap();
     assert_eq!(status.capacity.unwrap()["storage"].0, "3Gi");
+    assert_eq!(status.conditions.unwrap_or_default(), []);
+    for text in [
+        "Normal Resizing External resizer is resizing volume pvc-c1",
+        "Normal VolumeResizeSuccessful Resize volume succeeded",
+    ] {
+        assert!(
+            stage.events.contains(&text.to_owned()),
+            "{:?}",
+            stage.events
+        );
+    }
 }
 
 #[test]
@@ -221,10 +232,67 @@ fn volumes_are_kept_recycled_or_removed() {
             phase(&stage, "recycled"),
             phase(&stage, "foreign")
         ],
-        ["Released", "Available", "Failed"]
+        ["Released", "Released", "Failed"]
     );
     assert!(stage.find::<PersistentVolume>("", "ours").is_none());
-    assert_eq!(stage.disk, ["remove /volumes/ours", "empty /srv/data/x"]);
+    assert_eq!(stage.disk, ["remove /volumes/ours"]);
+    let pod: Pod = stage.get("default", "recycler-for-recycled");
+    assert_eq!(pod.spec.unwrap().active_deadline_seconds, Some(60));
+    stage.set_pod("recycler-for-recycled", "default", "Succeeded", false);
+    stage.settle();
+    assert_eq!(phase(&stage, "recycled"), "Available");
+    let pod = stage.find::<Pod>("default", "recycler-for-recycled");
+    assert!(pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()));
+    assert!(
+        stage
+            .events
+            .contains(&"Normal VolumeRecycled Volume recycled".to_owned())
+    );
+    assert!(stage.events.contains(
+        &"Warning VolumeFailedDelete host_path deleter only supports /tmp/.+ but received provided /srv/data/x".to_owned()
+    ));
+}
+
+#[test]
+fn a_deleted_volume_takes_its_data_along() {
+    let mut stage = Stage::new(Volumes {
+        root: "/volumes".into(),
+    });
+    let gone = json!({"namespace": "a", "name": "data", "uid": "gone"});
+    let more = json!({"claimRef": gone, "persistentVolumeReclaimPolicy": "Delete"});
+    volume(&mut stage, "ours", "1Gi", &more);
+    stage.edit::<PersistentVolume>("", "ours", |volume| {
+        let meta = &mut volume.metadata;
+        meta.finalizers = Some(vec!["kubernetes.io/pv-protection".to_owned()]);
+        meta.annotations.get_or_insert_default().insert(
+            super::PROVISIONED_BY.to_owned(),
+            super::PROVISIONER.to_owned(),
+        );
+    });
+    stage.delete::<PersistentVolume>("", "ours");
+    stage.settle();
+    assert_eq!(stage.disk, ["remove /volumes/ours"]);
+    let volume: PersistentVolume = stage.get("", "ours");
+    assert_eq!(volume.status.unwrap().phase.unwrap(), "Released");
+}
+
+#[test]
+fn a_volume_asked_for_by_name_must_suit() {
+    let mut stage = claims();
+    claim(&mut stage, &json!({"volumeName": "small"}));
+    volume(&mut stage, "small", "1Mi", &json!({}));
+    stage.settle();
+    assert_eq!(bound(&stage).1, "Pending");
+    assert_eq!(
+        stage.events[0],
+        "Warning VolumeMismatch Cannot bind to requested volume \"small\": requested PV is too small"
+    );
+    stage.edit::<PersistentVolume>("", "small", |volume| {
+        let capacity = volume.spec.as_mut().unwrap().capacity.as_mut().unwrap();
+        capacity.get_mut("storage").unwrap().0 = "1Gi".to_owned();
+    });
+    stage.settle();
+    assert_eq!(bound(&stage), ("small".into(), "Bound".into()));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Volumes: their phase, and what becomes of them when their claim is gone.
 
-use super::{BINDER, BOUND_BY_CONTROLLER, COMPONENT, directory, is_for, is_ours, volume_name};
+use super::{
+    BINDER, BOUND_BY_CONTROLLER, COMPONENT, PROVISIONED_BY, directory, is_for, is_ours, recycle,
+    volume_name,
+};
 use crate::{
     api::{name::Key, object::Object},
     controllers::{
@@ -8,8 +11,11 @@ use crate::{
         framework::{self, Controller, Decision, Disk, Notice, Watches, World, Write},
     },
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec};
-use std::path::{Path, PathBuf};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use std::path::{Component, Path, PathBuf};
 
 pub fn start(ctx: &ControllerContext) {
     let root = ctx.settings.volumes.clone();
@@ -24,6 +30,7 @@ impl Controller for Volumes {
     type Primary = PersistentVolume;
 
     fn watches(watches: &mut Watches) {
+        watches.on::<Pod>(|pod, _| recycle::volume_of(pod).into_iter().collect());
         watches.on::<PersistentVolumeClaim>(|claim, caches| {
             let mut keys: Vec<Key> = volume_name(claim)
                 .map(|name| Key::new("", name))
@@ -45,13 +52,13 @@ impl Controller for Volumes {
             return decision;
         };
         let Some(reference) = &spec.claim_ref else {
-            let _ = set_phase(volume, "Available", &mut decision);
+            let _ = set_phase(volume, "Available", world, &mut decision);
             return decision;
         };
         let uid = reference.uid.as_deref().unwrap_or_default();
         if uid.is_empty() {
             // Reserved by a person for a claim that is still to come.
-            let _ = set_phase(volume, "Available", &mut decision);
+            let _ = set_phase(volume, "Available", world, &mut decision);
             return decision;
         }
         let key = Key::new(
@@ -60,10 +67,10 @@ impl Controller for Volumes {
         );
         let claim = world.all::<PersistentVolumeClaim>().get(&key);
         match claim.filter(|claim| claim.uid() == uid) {
-            None => self.release(volume, spec, &mut decision),
+            None => self.release(volume, spec, world, &mut decision),
             Some(claim) => match volume_name(claim) {
                 Some(name) if name == volume.key().name => {
-                    let _ = set_phase(volume, "Bound", &mut decision);
+                    let _ = set_phase(volume, "Bound", world, &mut decision);
                 }
                 Some(_) => self.lose(volume, spec, &mut decision),
                 // The claim is about to be bound.
@@ -80,40 +87,59 @@ impl Volumes {
         &self,
         volume: &PersistentVolume,
         spec: &PersistentVolumeSpec,
+        world: &World,
         decision: &mut Decision,
     ) {
-        if volume.is_deleting() || phase(volume) == "Failed" {
+        if phase(volume) == "Failed" {
             return;
         }
-        if !set_phase(volume, "Released", decision) {
+        if volume.is_deleting() {
+            // The object goes as soon as it is released, and nobody would know of the data any more.
+            let is_deletable = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
+            if phase(volume) != "Released" && is_deletable && is_ours(volume) {
+                decision.push(Disk::Remove(directory(&self.root, &volume.key().name)));
+            }
+            let _ = set_phase(volume, "Released", world, decision);
+            return;
+        }
+        if !set_phase(volume, "Released", world, decision) {
             return;
         }
         match spec.persistent_volume_reclaim_policy.as_deref() {
             Some("Delete") if is_ours(volume) => self.remove(volume, decision),
-            Some("Delete") if spec.host_path.is_some() => {
-                let text =
-                    "deleting a host path that was not provisioned here is left to its owner";
-                fail(volume, "VolumeFailedDelete", text, decision);
-            }
-            Some("Recycle") => match spec
-                .host_path
-                .as_ref()
-                .map(|source| Path::new(&source.path))
-            {
-                Some(path) if is_deep(path) => {
-                    decision.push(Disk::Empty(path.to_owned()));
-                    decision.push(unbind(volume));
-                    decision.push(Notice::normal(volume, "VolumeRecycled", "Volume recycled"));
-                }
-                _ => fail(
-                    volume,
-                    "VolumeFailedRecycle",
-                    "No recycler plugin found for the volume!",
-                    decision,
-                ),
-            },
+            Some("Delete") if is_foreign(volume) => {}
+            Some("Delete") => self.delete(volume, spec, world, decision),
+            Some("Recycle") => recycle::recycle(volume, spec, world, decision),
             _ => {}
         }
+    }
+
+    /// A volume that a person made. Of those only host paths can be deleted, and only temporary ones.
+    fn delete(
+        &self,
+        volume: &PersistentVolume,
+        spec: &PersistentVolumeSpec,
+        world: &World,
+        decision: &mut Decision,
+    ) {
+        let failed = |text: &str, decision: &mut Decision| {
+            fail(volume, "VolumeFailedDelete", text, world, decision);
+        };
+        let Some(host) = &spec.host_path else {
+            let name = volume.key().name;
+            let text = format!(
+                "error getting deleter volume plugin for volume \"{name}\": no deletable volume plugin matched"
+            );
+            return failed(&text, decision);
+        };
+        if !is_temporary(Path::new(&host.path)) {
+            let path = &host.path;
+            let text =
+                format!("host_path deleter only supports /tmp/.+ but received provided {path}");
+            return failed(&text, decision);
+        }
+        decision.push(Disk::Remove(PathBuf::from(&host.path)));
+        decision.push(Write::delete(volume));
     }
 
     /// The claim took another volume.
@@ -138,7 +164,15 @@ impl Volumes {
     }
 }
 
-fn unbind(volume: &PersistentVolume) -> Write {
+/// Whether a provisioner outside of the cluster's own parts looks after it.
+fn is_foreign(volume: &PersistentVolume) -> bool {
+    let annotations = volume.metadata.annotations.as_ref();
+    let provisioner = annotations.and_then(|all| all.get(PROVISIONED_BY));
+    provisioner.is_some_and(|name| !name.starts_with("kubernetes.io/"))
+        || volume.spec.as_ref().is_some_and(|spec| spec.csi.is_some())
+}
+
+pub(super) fn unbind(volume: &PersistentVolume) -> Write {
     let mut volume = volume.clone();
     volume.spec.get_or_insert_default().claim_ref = None;
     if let Some(annotations) = &mut volume.metadata.annotations {
@@ -155,31 +189,42 @@ fn phase(volume: &PersistentVolume) -> &str {
 }
 
 /// Whether it has the phase already.
-fn set_phase(volume: &PersistentVolume, wanted: &str, decision: &mut Decision) -> bool {
+fn set_phase(
+    volume: &PersistentVolume,
+    wanted: &str,
+    world: &World,
+    decision: &mut Decision,
+) -> bool {
     let has = phase(volume) == wanted;
     if !has {
-        decision.push(with_phase(volume, wanted, None));
+        decision.push(with_phase(volume, wanted, None, world.stamp()));
     }
     has
 }
 
-fn fail(volume: &PersistentVolume, reason: &str, text: &str, decision: &mut Decision) {
-    decision.push(with_phase(volume, "Failed", Some(text.to_owned())));
+pub(super) fn fail(
+    volume: &PersistentVolume,
+    reason: &str,
+    text: &str,
+    world: &World,
+    decision: &mut Decision,
+) {
+    let message = Some(text.to_owned());
+    decision.push(with_phase(volume, "Failed", message, world.stamp()));
     decision.push(Notice::warning(volume, reason, text));
 }
 
-fn with_phase(volume: &PersistentVolume, phase: &str, message: Option<String>) -> Write {
+fn with_phase(volume: &PersistentVolume, phase: &str, message: Option<String>, now: Time) -> Write {
     let mut volume = volume.clone();
     let status = volume.status.get_or_insert_default();
     status.phase = Some(phase.to_owned());
+    status.last_phase_transition_time = Some(now);
     status.message = message;
     Write::update_status(&volume)
 }
 
-/// Not the root of a file system or a top-level directory: whoever wrote that did not mean it.
-fn is_deep(path: &Path) -> bool {
-    let is_plain = path
-        .components()
-        .all(|part| !matches!(part, std::path::Component::ParentDir));
-    path.is_absolute() && is_plain && path.components().count() > 2
+fn is_temporary(path: &Path) -> bool {
+    let mut parts = path.components();
+    let is_plain = parts.all(|part| part != Component::ParentDir);
+    is_plain && path.starts_with("/tmp") && path.components().count() > 2
 }

@@ -1,7 +1,7 @@
 //! Carries out orders: directories, memory disks, files, groups. Blocking, safe to repeat.
 
 use super::{atomic, host_path, source::Order};
-use crate::runtime::mounts;
+use crate::runtime::{mounts, nfs};
 use std::{
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown},
@@ -34,6 +34,12 @@ pub(super) fn carry_out(order: &Order, group: Option<u32>) -> io::Result<PathBuf
             atomic::write(path, payload, group)?;
             Ok(path.clone())
         }
+        Order::Nfs { path, share } => {
+            nfs::mount_share(share, path)?;
+            Ok(path.clone())
+        }
+        // The runtime has mounted it already.
+        Order::Image { path, .. } => Ok(path.clone()),
         Order::Host { path, kind } => {
             host_path::check(path, kind)?;
             Ok(path.clone())

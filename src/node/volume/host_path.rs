@@ -1,5 +1,6 @@
 //! `hostPath.type`: what must be there, and what is made if it is not.
 
+use super::source::LOCAL;
 use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
@@ -13,11 +14,11 @@ pub(super) fn check(path: &Path, kind: &str) -> io::Result<()> {
         "" | "DirectoryOrCreate" if meta.is_none() => return directory(path),
         "" => return Ok(()),
         "FileOrCreate" if meta.is_none() => return file(path),
-        "Local" if meta.is_none() => {
+        LOCAL if meta.is_none() => {
             let message = format!("path \"{}\" does not exist", path.display());
             return Err(io::Error::other(message));
         }
-        "Local" => return Ok(()),
+        LOCAL => return Ok(()),
         "Directory" | "DirectoryOrCreate" => (is(fs::Metadata::is_dir), "directory"),
         "File" | "FileOrCreate" => (is(fs::Metadata::is_file), "file"),
         "Socket" => (is(|meta| meta.file_type().is_socket()), "socket file"),

@@ -10,15 +10,20 @@ mod host_path;
 mod source;
 mod token;
 
-use super::{host::Host, spec};
+use super::{host::Host, image, spec};
 use crate::{
     api::object::Object,
     task::{Tasks, clock},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use std::{collections::BTreeMap, path::PathBuf};
+use source::{LOCAL, Order};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
+pub use source::claim_name;
 pub use token::Tokens;
 
 /// The volumes of one pod, ready to be mounted into containers.
@@ -26,6 +31,8 @@ pub use token::Tokens;
 pub struct Prepared {
     /// By volume name.
     pub paths: BTreeMap<String, PathBuf>,
+    /// Volumes that containers may not write to, whatever their mounts say.
+    pub read_only: BTreeSet<String>,
     pub tokens: Tokens,
 }
 
@@ -41,7 +48,43 @@ impl Prepared {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     pub volume: String,
+    /// As events name it.
+    pub shown: String,
+    /// What was under way, in upstream's words.
+    pub stage: &'static str,
     pub message: String,
+}
+
+const SET_UP: &str = "MountVolume.SetUp failed";
+
+impl Failed {
+    fn set_up(volume: &str, message: String) -> Failed {
+        Failed {
+            volume: volume.to_owned(),
+            shown: volume.to_owned(),
+            stage: SET_UP,
+            message,
+        }
+    }
+
+    /// The text of the event.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (stage, shown) = (self.stage, &self.shown);
+        format!("{stage} for volume \"{shown}\" : {}", self.message)
+    }
+}
+
+/// Whether volumes of the pod hold what its own metadata says.
+#[must_use]
+pub fn shows_metadata(pod: &Pod) -> bool {
+    let spec = spec::of(pod);
+    let mut volumes = spec.volumes.iter().flatten();
+    volumes.any(|volume| {
+        let projected = volume.projected.iter();
+        let mut sources = projected.flat_map(|projected| projected.sources.iter().flatten());
+        volume.downward_api.is_some() || sources.any(|source| source.downward_api.is_some())
+    })
 }
 
 /// Makes every volume of the pod, or brings it up to date. Tells all that failed.
@@ -66,18 +109,25 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
     };
     let mut orders = Vec::new();
     for volume in volumes {
-        if failed
-            .iter()
-            .any(|failure: &Failed| failure.volume == volume.name)
-        {
+        let has_failed = |failure: &Failed| failure.volume == volume.name;
+        if failed.iter().any(has_failed) {
             continue;
         }
-        match source::resolve(pod, volume, &world) {
-            Ok(order) => orders.push((volume.name.clone(), order)),
-            Err(message) => failed.push(Failed {
-                volume: volume.name.clone(),
-                message,
-            }),
+        if source::is_read_only(volume) {
+            prepared.read_only.insert(volume.name.clone());
+        }
+        let shown = source::shown_name(pod, volume, &world);
+        let tell = |message| Failed {
+            shown: shown.clone(),
+            ..Failed::set_up(&volume.name, message)
+        };
+        let order = match source::resolve(pod, volume, &world) {
+            Ok(order) => mount_image(host, pod, &order).await.map(|()| order),
+            Err(message) => Err(message),
+        };
+        match order {
+            Ok(order) => orders.push((volume.name.clone(), shown, order)),
+            Err(message) => failed.push(tell(message)),
         }
     }
     let fs_group = spec
@@ -86,9 +136,13 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
         .and_then(|context| context.fs_group)
         .and_then(|group| u32::try_from(group).ok());
     let made = Tasks::blocking(move || {
-        let made = orders.into_iter().map(|(name, order)| {
-            let done = disk::carry_out(&order, fs_group);
-            (name, done.map_err(|failure| failure.to_string()))
+        let made = orders.into_iter().map(|(volume, shown, order)| {
+            let done = disk::carry_out(&order, fs_group).map_err(|failure| Failed {
+                shown,
+                stage: stage(&order),
+                ..Failed::set_up(&volume, failure.to_string())
+            });
+            (volume, done)
         });
         made.collect::<Vec<_>>()
     });
@@ -96,7 +150,7 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
     for (volume, result) in made {
         match result {
             Ok(path) => drop(prepared.paths.insert(volume, path)),
-            Err(message) => failed.push(Failed { volume, message }),
+            Err(failure) => failed.push(failure),
         }
     }
     if failed.is_empty() {
@@ -104,6 +158,37 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
     } else {
         Err(failed)
     }
+}
+
+/// Local volumes are looked at before they are set up.
+fn stage(order: &Order) -> &'static str {
+    match order {
+        Order::Persistent { kind, .. } if kind == LOCAL => {
+            "MountVolume.NewMounter initialization failed"
+        }
+        _ => SET_UP,
+    }
+}
+
+/// Image volumes are the runtime's work. Other orders wait for the disk.
+async fn mount_image(host: &Host, pod: &Pod, order: &Order) -> Result<(), String> {
+    let Order::Image {
+        path,
+        reference,
+        pull_policy,
+    } = order
+    else {
+        return Ok(());
+    };
+    let asked = image::Asked {
+        reference,
+        policy: pull_policy.as_deref(),
+        field: None,
+    };
+    let found = image::ensure(host, pod, &asked).await;
+    let found = found.map_err(|trouble| trouble.message)?;
+    let mounted = host.runtime.mount_image(&found.id, path).await;
+    mounted.map_err(|failure| failure.to_string())
 }
 
 /// Unmounts what was mounted for the pod and, unless it is to come back, removes its directory.

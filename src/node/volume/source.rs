@@ -8,12 +8,16 @@ use crate::{
         qos, spec,
         translate::{Facts, env::Sources},
     },
+    runtime::nfs::Share as NfsShare,
 };
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
+
+/// In place of a `hostPath.type`: it must exist, whatever it is.
+pub(super) const LOCAL: &str = "Local";
 
 /// The objects and places volumes are made of.
 pub(super) struct World {
@@ -42,6 +46,14 @@ pub(super) enum Order {
     },
     /// A place of the host. `kind` is upstream's `hostPath.type`.
     Host { path: PathBuf, kind: String },
+    /// A directory of an NFS server.
+    Nfs { path: PathBuf, share: NfsShare },
+    /// The files of an image, which is here; never written to.
+    Image {
+        path: PathBuf,
+        reference: String,
+        pull_policy: Option<String>,
+    },
     /// A persistent volume's directory; it must exist and takes the pod's group.
     Persistent {
         path: PathBuf,
@@ -51,14 +63,53 @@ pub(super) enum Order {
     },
 }
 
+/// How events name a volume: a claim's by what it is bound to.
+pub(super) fn shown_name(pod: &Pod, volume: &Volume, world: &World) -> String {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let claim = claim_name(pod, volume);
+    let claim = claim.and_then(|name| world.claims.get(&Key::new(namespace, name)));
+    let bound = claim.and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
+    let bound = bound.filter(|name| !name.is_empty());
+    bound.unwrap_or_else(|| volume.name.clone())
+}
+
+/// The claim a volume stands on, if it does.
+#[must_use]
+pub fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
+    match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(source), _) => Some(source.claim_name.clone()),
+        (None, Some(_)) => {
+            let pod = pod.metadata.name.as_deref().unwrap_or_default();
+            Some(format!("{pod}-{}", volume.name))
+        }
+        (None, None) => None,
+    }
+}
+
+/// Whether containers may not write to it, whatever their mounts say.
+pub(super) fn is_read_only(volume: &Volume) -> bool {
+    let claim = volume.persistent_volume_claim.as_ref();
+    let nfs = volume.nfs.as_ref();
+    volume.image.is_some()
+        || claim.is_some_and(|claim| claim.read_only == Some(true))
+        || nfs.is_some_and(|nfs| nfs.read_only == Some(true))
+}
+
+fn place(world: &World, plugin: &str, name: &str) -> PathBuf {
+    let directory = world.pod_dir.join("volumes");
+    directory.join(format!("kubernetes.io~{plugin}")).join(name)
+}
+
+/// Nobody registers CSI drivers with this node: upstream's words for that.
+fn no_driver(name: &str) -> String {
+    format!(
+        "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name {name} not found in the list of registered CSI drivers"
+    )
+}
+
 pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let path = |plugin: &str| {
-        let directory = world.pod_dir.join("volumes");
-        directory
-            .join(format!("kubernetes.io~{plugin}"))
-            .join(&volume.name)
-    };
+    let path = |plugin: &str| place(world, plugin, &volume.name);
     let files = |plugin: &str, payload: Payload, in_memory: bool| Order::Files {
         path: path(plugin),
         payload,
@@ -73,7 +124,7 @@ pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order
             }),
             Some("Memory") => Ok(Order::Memory {
                 path: path("empty-dir"),
-                size_bytes: memory_size(pod, limit.map(Quantity::units)),
+                size_bytes: memory_size(pod, limit.map(Quantity::units), world.facts.memory_bytes),
             }),
             Some(medium) => Err(format!(
                 "emptyDir medium {medium} is not implemented by kubik yet"
@@ -118,29 +169,56 @@ pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order
         let payload = content::projected(pod, &volume.name, projected, world)?;
         return Ok(files("projected", payload, true));
     }
-    if let Some(claim) = &volume.persistent_volume_claim {
-        return claimed(pod, namespace, &claim.claim_name, world);
+    if let Some(order) = from_outside(volume, world) {
+        return order;
     }
-    if volume.ephemeral.is_some() {
-        let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-        let name = format!("{pod_name}-{}", volume.name);
-        return claimed(pod, namespace, &name, world);
+    match claim_name(pod, volume) {
+        Some(name) => claimed(pod, namespace, &name, is_read_only(volume), world),
+        None => Err(not_implemented(volume)),
     }
-    Err(not_implemented(volume))
 }
 
-/// The size of a memory disk: its own limit or the pod's, whichever is less.
-fn memory_size(pod: &Pod, limit: Option<i64>) -> Option<u64> {
+/// What is brought from elsewhere without a claim.
+fn from_outside(volume: &Volume, world: &World) -> Option<Result<Order, String>> {
+    if let Some(nfs) = &volume.nfs {
+        let share = NfsShare {
+            server: nfs.server.clone(),
+            export: nfs.path.clone(),
+            read_only: nfs.read_only == Some(true),
+            options: Vec::new(),
+        };
+        let path = place(world, "nfs", &volume.name);
+        return Some(Ok(Order::Nfs { path, share }));
+    }
+    if let Some(image) = &volume.image {
+        return Some(Ok(Order::Image {
+            path: place(world, "image", &volume.name),
+            reference: image.reference.clone().unwrap_or_default(),
+            pull_policy: image.pull_policy.clone(),
+        }));
+    }
+    if let Some(csi) = &volume.csi {
+        return Some(Err(no_driver(&csi.driver)));
+    }
+    None
+}
+
+/// The size of a memory disk: its own limit or the pod's, whichever is less, or else the node's memory.
+fn memory_size(pod: &Pod, limit: Option<i64>, of_node: i64) -> Option<u64> {
     let spec = spec::of(pod);
     let of_pod = qos::pod(&spec).memory_limit_bytes;
     let sizes = [limit.unwrap_or(0), of_pod].into_iter();
-    sizes
-        .filter(|&size| size > 0)
-        .min()
-        .and_then(|size| u64::try_from(size).ok())
+    let least = sizes.filter(|&size| size > 0).min();
+    Some(least.unwrap_or(of_node)).and_then(|size| u64::try_from(size).ok())
 }
 
-fn claimed(pod: &Pod, namespace: &str, name: &str, world: &World) -> Result<Order, String> {
+fn claimed(
+    pod: &Pod,
+    namespace: &str,
+    name: &str,
+    read_only: bool,
+    world: &World,
+) -> Result<Order, String> {
     let claim = world.claims.get(&Key::new(namespace, name));
     let claim = claim.ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
     let phase = claim
@@ -157,6 +235,22 @@ fn claimed(pod: &Pod, namespace: &str, name: &str, world: &World) -> Result<Orde
     let found = world.volumes.get(&Key::new("", volume.as_str()));
     let found = found.ok_or_else(|| format!("persistentvolume \"{volume}\" not found"))?;
     let source = found.spec.clone().unwrap_or_default();
+    if source.volume_mode.as_deref() == Some("Block") {
+        return Err("volumeMode Block is not implemented by kubik yet".to_owned());
+    }
+    if let Some(nfs) = source.nfs {
+        let share = NfsShare {
+            server: nfs.server,
+            export: nfs.path,
+            read_only: read_only || nfs.read_only == Some(true),
+            options: source.mount_options.unwrap_or_default(),
+        };
+        let path = place(world, "nfs", &volume);
+        return Ok(Order::Nfs { path, share });
+    }
+    if let Some(csi) = source.csi {
+        return Err(no_driver(&csi.driver));
+    }
     let policy = spec::of(pod)
         .security_context
         .as_ref()
@@ -164,7 +258,7 @@ fn claimed(pod: &Pod, namespace: &str, name: &str, world: &World) -> Result<Orde
     let (path, kind) = if let Some(host) = source.host_path {
         (host.path, host.type_.unwrap_or_default())
     } else if let Some(local) = source.local {
-        (local.path, "Local".to_owned())
+        (local.path, LOCAL.to_owned())
     } else {
         return Err(format!(
             "the kind of persistentvolume \"{volume}\" is not implemented by kubik yet"
@@ -201,11 +295,16 @@ mod tests {
         let volumes = [
             json!({"metadata": {"name": "pv"}, "spec": {"hostPath": {"path": "/data/pv", "type": "DirectoryOrCreate"}}}),
             json!({"metadata": {"name": "disk"}, "spec": {"csi": {"driver": "d", "volumeHandle": "h"}}}),
+            json!({"metadata": {"name": "far"}, "spec": {"mountOptions": ["vers=3"], "nfs": {"server": "s", "path": "/e"}}}),
+            json!({"metadata": {"name": "raw"}, "spec": {"volumeMode": "Block", "local": {"path": "/dev/x"}}}),
         ];
         let claims = [
             claim("ok", "Bound", "pv"),
             claim("wait", "Pending", ""),
             claim("csi", "Bound", "disk"),
+            claim("far", "Bound", "far"),
+            claim("raw", "Bound", "raw"),
+            claim("p-v", "Bound", "pv"),
         ];
         fn all<T: crate::api::object::Object>(
             values: impl IntoIterator<Item = Value>,
@@ -249,6 +348,18 @@ mod tests {
                 format!("memory {} {size_bytes:?}", path.display())
             }
             Ok(Order::Host { path, kind }) => format!("host {} {kind}", path.display()),
+            Ok(Order::Nfs { path, share }) => {
+                let (server, export) = (&share.server, &share.export);
+                let options = share.options.join(",");
+                let read_only = share.read_only;
+                format!(
+                    "nfs {} {server}:{export} {read_only} {options}",
+                    path.display()
+                )
+            }
+            Ok(Order::Image {
+                path, reference, ..
+            }) => format!("image {} {reference}", path.display()),
             Ok(Order::Persistent { path, kind, .. }) => {
                 format!("persistent {} {kind}", path.display())
             }
@@ -293,7 +404,13 @@ mod tests {
             (json!({"persistentVolumeClaim": {"claimName": "ok"}}), "persistent /data/pv DirectoryOrCreate"),
             (json!({"persistentVolumeClaim": {"claimName": "wait"}}), "! persistentvolumeclaim \"wait\" is not bound"),
             (json!({"persistentVolumeClaim": {"claimName": "no"}}), "! persistentvolumeclaim \"no\" not found"),
-            (json!({"persistentVolumeClaim": {"claimName": "csi"}}), "! the kind of persistentvolume \"disk\" is not implemented by kubik yet"),
+            (json!({"persistentVolumeClaim": {"claimName": "csi"}}), "! kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name d not found in the list of registered CSI drivers"),
+            (json!({"persistentVolumeClaim": {"claimName": "far", "readOnly": true}}), "nfs /p/volumes/kubernetes.io~nfs/far s:/e true vers=3"),
+            (json!({"persistentVolumeClaim": {"claimName": "raw"}}), "! volumeMode Block is not implemented by kubik yet"),
+            (json!({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}), "persistent /data/pv DirectoryOrCreate"),
+            (json!({"nfs": {"server": "10.0.0.1", "path": "/e"}}), "nfs /p/volumes/kubernetes.io~nfs/v 10.0.0.1:/e false "),
+            (json!({"image": {"reference": "app:1"}}), "image /p/volumes/kubernetes.io~image/v app:1"),
+            (json!({"csi": {"driver": "x.example"}}), "! kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name x.example not found in the list of registered CSI drivers"),
             (json!({"iscsi": {"targetPortal": "x", "iqn": "y", "lun": 0}}), "! volumes of kind iscsi are not implemented by kubik yet"),
         ];
         for (volume, expected) in cases {

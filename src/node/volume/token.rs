@@ -57,10 +57,8 @@ impl Tokens {
                     // The old one is good for some time.
                     Err(_) if known.is_some() => {}
                     Err(message) => {
-                        return Err(Failed {
-                            volume: volume.name.clone(),
-                            message: format!("failed to fetch token: {message}"),
-                        });
+                        let message = format!("failed to fetch token: {message}");
+                        return Err(Failed::set_up(&volume.name, message));
                     }
                 }
             }

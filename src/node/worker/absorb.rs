@@ -61,9 +61,14 @@ impl Worker {
         }
         if pod.revision() >= self.pod.revision() {
             let is_changed = pod.metadata.generation != self.pod.metadata.generation;
+            let is_relabeled = pod.metadata.labels != self.pod.metadata.labels
+                || pod.metadata.annotations != self.pod.metadata.annotations;
             self.pod = pod;
             if is_changed {
                 self.consider_resize();
+            }
+            if is_relabeled && volume::shows_metadata(&self.pod) {
+                self.volumes_changed();
             }
         }
     }
@@ -110,6 +115,15 @@ impl Worker {
             if let Some(failure) = &mut seen.failure {
                 failure.retry_at = Timestamp::default();
             }
+        }
+        self.volumes_changed();
+    }
+
+    fn volumes_changed(&mut self) {
+        if self.observed.busy.contains(&Job::Volumes) {
+            // What is being made may have been read before the change.
+            self.are_volumes_stale = true;
+            return;
         }
         match &mut self.observed.volumes {
             Volumes::Ready => self.prepare_volumes(),
@@ -163,7 +177,12 @@ impl Worker {
             Outcome::SandboxRemoved(Err(failure)) => {
                 warn!(pod = %self.pod.key(), ?failure, "remove a sandbox");
             }
-            Outcome::Volumes(result) => self.volumes_made(result, now),
+            Outcome::Volumes(result) => {
+                self.volumes_made(result, now);
+                if std::mem::take(&mut self.are_volumes_stale) {
+                    self.volumes_changed();
+                }
+            }
             Outcome::TornDown(Ok(())) => self.observed.volumes = Volumes::TornDown,
             Outcome::TornDown(Err(failure)) => {
                 warn!(pod = %self.pod.key(), %failure, "tear volumes down");
@@ -260,9 +279,7 @@ impl Worker {
             }
             Err(failed) => {
                 for failure in &failed {
-                    let (volume, message) = (&failure.volume, &failure.message);
-                    let text =
-                        format!("MountVolume.SetUp failed for volume \"{volume}\" : {message}");
+                    let text = failure.text();
                     self.host
                         .event(&self.pod, None, EventKind::Warning, "FailedMount", &text);
                 }

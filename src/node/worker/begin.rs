@@ -62,7 +62,7 @@ impl Worker {
         self.spawn(job, async move {
             let spec = spec::of(&pod);
             let image = match spec::container(&spec, &container) {
-                Some(wanted) => image::ensure(&host, &pod, &wanted).await,
+                Some(wanted) => image::ensure_for(&host, &pod, &wanted).await,
                 None => return Outcome::Done,
             };
             Outcome::Image(container, attempt, image)

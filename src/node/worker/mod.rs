@@ -60,6 +60,8 @@ pub struct Worker {
     running: HashMap<Id, Job>,
     images: BTreeMap<String, ImageInfo>,
     volumes: Prepared,
+    /// An object of a volume has changed while volumes were being made.
+    are_volumes_stale: bool,
     /// Probe tasks of running containers.
     probes: Vec<(String, probe::Kind, AbortHandle)>,
     /// Exits of containers that we did not know of yet.
@@ -111,6 +113,7 @@ impl Worker {
             running: HashMap::new(),
             images: BTreeMap::new(),
             volumes: Prepared::default(),
+            are_volumes_stale: false,
             probes: Vec::new(),
             early: Vec::new(),
             reported_at,

@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use std::{
     collections::{BTreeMap, HashMap},
     io::Cursor,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::sync::mpsc;
@@ -304,6 +305,11 @@ impl Runtime for FakeRuntime {
 
     fn images(&self) -> Answer<'_, Vec<ImageInfo>> {
         answer(Ok(self.world().images.values().cloned().collect()))
+    }
+
+    fn mount_image<'a>(&'a self, _: &'a str, target: &'a Path) -> Answer<'a, ()> {
+        let made = std::fs::create_dir_all(target);
+        answer(made.map_err(|failure| RuntimeError::Failed(failure.to_string())))
     }
 
     fn pull(

@@ -3,6 +3,7 @@
 //! Standard library only, one thread per connection; as process 1 of a container it ends on SIGTERM at once.
 
 mod fetch;
+mod scrub;
 mod serve;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -13,7 +14,8 @@ const USAGE: &str =
        kubik-hello sleep [--resolve NAME]   wait; first resolve NAME and create /tmp/resolved
        kubik-hello fetch URL   print what an http URL answers
        kubik-hello exists PATH   succeed if PATH exists
-       kubik-hello cat PATH   print a file";
+       kubik-hello cat PATH   print a file
+       kubik-hello scrub PATH   remove everything in a directory";
 
 /// Whether the program was called by the name it has inside its image.
 #[must_use]
@@ -42,6 +44,7 @@ pub fn main(words: &[String]) -> ExitCode {
         ["cat", path] => std::fs::read_to_string(path)
             .map(|text| say(&text))
             .map_err(|e| format!("{path}: {e}")),
+        ["scrub", path] => scrub::run(path),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

@@ -56,6 +56,15 @@ pub struct ImageConfig {
     pub stop_signal: String,
 }
 
+impl ImageConfig {
+    /// The folders of its layers, the bottom one first.
+    #[must_use]
+    pub fn layer_folders(&self) -> Vec<PathBuf> {
+        let layers = self.layers.iter();
+        layers.map(|layer| self.layers_dir.join(layer)).collect()
+    }
+}
+
 /// The images of one cluster. Cheap to clone. Methods without `async` block on files.
 #[derive(Clone)]
 pub struct Images(Arc<Inner>);

@@ -22,11 +22,12 @@ use super::{
         Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, SandboxStats, Space,
         Usage,
     },
+    mounts,
     shim::protocol::ImageRoot,
 };
 use crate::{config::Layout, task::Tasks};
 use futures_util::FutureExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 /// The running program, also after its file was replaced.
@@ -187,6 +188,16 @@ impl Runtime for LinuxRuntime {
         self.blocking(|images| Ok(images.list())).boxed()
     }
 
+    fn mount_image<'a>(&'a self, image: &'a str, target: &'a Path) -> Answer<'a, ()> {
+        let (image, target) = (image.to_owned(), target.to_owned());
+        self.blocking(move |images| {
+            let layers = images.config(&image)?.layer_folders();
+            let mounted = mounts::layers(&layers, &target);
+            mounted.map_err(|error| RuntimeError::Failed(format!("mount image {image}: {error}")))
+        })
+        .boxed()
+    }
+
     fn pull(
         &self,
         request: PullRequest,
@@ -208,6 +219,12 @@ impl Runtime for LinuxRuntime {
                 let mut containers = sandboxes.iter().flat_map(|sandbox| &sandbox.containers);
                 if let Some(user) = containers.find(|container| container.image == image.id) {
                     let text = format!("image {wanted:?} is used by container {}", user.name);
+                    return Err(RuntimeError::Failed(text));
+                }
+                let layers = self.images.config(&image.id)?.layer_folders();
+                let mounted = self.blocking(move |_| Ok(mounts::are_mounted(&layers)));
+                if mounted.await? {
+                    let text = format!("image {wanted:?} is used by a volume");
                     return Err(RuntimeError::Failed(text));
                 }
             }

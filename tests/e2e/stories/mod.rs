@@ -7,6 +7,7 @@ mod lifecycle;
 mod limits;
 mod pods;
 mod security;
+mod volumes;
 
 use super::{Story, concepts};
 
@@ -16,6 +17,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         pods::STORIES,
         apps::STORIES,
         images::STORIES,
+        volumes::STORIES,
         concepts::STORIES,
         security::STORIES,
         ingress::STORIES,

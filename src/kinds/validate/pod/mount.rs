@@ -28,27 +28,12 @@ pub fn mounts(container: &Field<'_>, volumes: &Volumes<'_>, found: &mut Findings
                 found.invalid(&path.path, path.text(), about);
             }
         }
-        let is_image = volumes
-            .find(name.text())
-            .is_some_and(|volume| volume.child("image").is_set());
-        mount_options(&list, &mount, container, is_image, found);
+        mount_options(&list, &mount, container, found);
     }
 }
 
-fn mount_options(
-    list: &Field<'_>,
-    mount: &Field<'_>,
-    container: &Field<'_>,
-    is_image: bool,
-    found: &mut Findings,
-) {
+fn mount_options(list: &Field<'_>, mount: &Field<'_>, container: &Field<'_>, found: &mut Findings) {
     let (sub, expression) = (mount.child("subPath"), mount.child("subPathExpr"));
-    for part in [&sub, &expression] {
-        if is_image && !part.is_empty() {
-            let about = "not allowed in image volume sources";
-            found.invalid(&part.path, part.text(), about);
-        }
-    }
     // Upstream leaves the index out of the following paths.
     if !sub.is_empty() {
         descending_path(
