@@ -23,10 +23,19 @@ pub fn pod(object: &mut Value) {
     }
 }
 
-/// A new pod waits; its quality of service follows from its resources.
+/// A new pod waits; its quality of service follows from its resources. Scheduling gates are told of at once.
 pub fn new_pod(object: &mut Value) {
     let class = quality_of_service(&object["spec"]);
     object["status"] = json!({"phase": "Pending", "qosClass": class});
+    let gates = object["spec"]
+        .get("schedulingGates")
+        .and_then(Value::as_array);
+    if gates.is_some_and(|gates| !gates.is_empty()) {
+        object["status"]["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": null,
+            "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
 }
 
 pub fn pod_template(object: &mut Value) {

@@ -171,3 +171,14 @@ fn other_kinds() {
         80
     );
 }
+
+#[test]
+fn a_gated_pod_says_so_from_the_start() {
+    let mut pod = json!({"spec": {"schedulingGates": [{"name": "example.com/g"}]}});
+    super::pod::new_pod(&mut pod);
+    let condition = &pod["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["reason"]),
+        (&json!("PodScheduled"), &json!("SchedulingGated"))
+    );
+}
