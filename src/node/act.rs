@@ -27,9 +27,10 @@ use crate::{
     task::Tasks,
 };
 use anyhow::Context;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -218,7 +219,9 @@ async fn create(
     };
     let facts = host.facts(pod, Some(start.address));
     let container = &*wanted.container;
-    let environment = env::environment(pod, container, &host.sources(), &facts).map_err(config)?;
+    let mut sources = host.sources();
+    sources.files = read_files(&start.volumes, container).await;
+    let environment = env::environment(pod, container, &sources, &facts).map_err(config)?;
     for text in &environment.skipped {
         let reason = "InvalidEnvironmentVariableNames";
         host.event(
@@ -248,6 +251,30 @@ async fn create(
         message: failure.to_string(),
         ended: None,
     })
+}
+
+/// The files that variables come from; those of unknown volumes are left out.
+async fn read_files(
+    volumes: &Prepared,
+    container: &Container,
+) -> BTreeMap<env::FileName, Result<String, String>> {
+    /// As large as any object with variables.
+    const FILE_MAX: u64 = 1 << 20;
+    let wanted: Vec<_> = env::files(container)
+        .into_iter()
+        .filter_map(|file| Some((volumes.paths.get(&file.0)?.clone(), file)))
+        .collect();
+    if wanted.is_empty() {
+        return BTreeMap::new();
+    }
+    let read = Tasks::blocking(move || {
+        let read = |(root, file): (PathBuf, env::FileName)| {
+            let text = mounts::read_below(&root, Path::new(&file.1), FILE_MAX);
+            (file, text.map_err(|failure| failure.to_string()))
+        };
+        wanted.into_iter().map(read).collect()
+    });
+    read.await.unwrap_or_default()
 }
 
 /// Sub paths bound, the termination log made, our own files added.
@@ -409,32 +436,6 @@ pub fn end_of(info: &ContainerInfo, exit: &Exit, message: String) -> Ended {
     }
 }
 
-/// The number of a container's stop signal: the spec's, else the image's, else SIGTERM.
-#[must_use]
-pub fn stop_signal(wanted: &Wanted<'_>, image: Option<&ImageInfo>) -> i32 {
-    const TERM: i32 = 15;
-    let lifecycle = wanted.container.lifecycle.as_ref();
-    let own = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.clone());
-    let text = own.or_else(|| image.map(|image| image.stop_signal.clone()));
-    let text = text.filter(|text| !text.is_empty());
-    text.and_then(|text| signal_number(&text)).unwrap_or(TERM)
-}
-
-/// `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`.
-fn signal_number(text: &str) -> Option<i32> {
-    const RTMIN: i32 = 34;
-    if let Ok(number) = text.parse() {
-        return Some(number);
-    }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    if let Some(rest) = name.strip_prefix("RTMIN") {
-        let offset = rest.strip_prefix('+').unwrap_or("0");
-        return Some(RTMIN + offset.parse::<i32>().ok()?);
-    }
-    let signal: nix::sys::signal::Signal = format!("SIG{name}").parse().ok()?;
-    Some(signal as i32)
-}
-
 /// Sends a status; the API's answer is the newest state of the pod.
 pub async fn report(host: &Host, pod: &Pod, patch: &Value) -> Result<Pod, ApiError> {
     let key = pod.key();
@@ -467,24 +468,5 @@ pub async fn signal(host: &Host, pod: &Pod, id: &str, signal: i32) {
     {
         let pod = title(pod);
         tracing::warn!(%pod, container = id, signal, %failure, "signal a container");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_by_name_and_number() {
-        let cases = [
-            ("SIGQUIT", Some(3)),
-            ("QUIT", Some(3)),
-            ("9", Some(9)),
-            ("SIGRTMIN+3", Some(37)),
-            ("SIGNOPE", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(signal_number(text), expected, "{text}");
-        }
     }
 }

@@ -72,7 +72,7 @@ pub fn observe(
     observed
 }
 
-/// Starts over: only main containers that have ended for good stay as they are.
+/// Starts over: only main containers that have ended for good stay as they are, and those for debugging.
 pub fn forget_sandbox(pod: &Pod, observed: &mut Observed) {
     let spec = spec::of(pod);
     let all = spec::containers(&spec);
@@ -80,7 +80,12 @@ pub fn forget_sandbox(pod: &Pod, observed: &mut Observed) {
     observed.sandbox_lost(|name, code| {
         let wanted = all.iter().find(|wanted| wanted.name() == name);
         wanted.is_some_and(|wanted| {
-            is_terminal || (wanted.role == Role::Main && !wanted.restarts_after(&spec, code))
+            is_terminal
+                || match wanted.role {
+                    Role::Main => !wanted.restarts_after(&spec, code),
+                    Role::Ephemeral => true,
+                    Role::Init | Role::Sidecar => false,
+                }
         })
     });
 }
@@ -215,7 +220,8 @@ mod tests {
     fn pod(policy: &str, status: &Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "p", "uid": "u"},
-            "spec": {"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]},
+            "spec": {"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "a"}],
+                "ephemeralContainers": [{"name": "e"}]},
             "status": status,
         }))
         .unwrap()
@@ -226,6 +232,8 @@ mod tests {
             "phase": "Running", "startTime": "1970-01-01T00:00:01Z",
             "initContainerStatuses": [{"name": "i", "containerID": "kubik://i0", "image": "x", "imageID": "", "ready": true,
                 "restartCount": 0, "state": {"terminated": {"exitCode": 0, "containerID": "kubik://i0"}}}],
+            "ephemeralContainerStatuses": [{"name": "e", "containerID": "kubik://e0", "image": "x", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"running": {"startedAt": "1970-01-01T00:00:02Z"}}}],
             "containerStatuses": [{"name": "a", "containerID": "kubik://a2", "image": "x", "imageID": "y", "ready": true,
                 "started": true, "restartCount": 2, "state": {"running": {"startedAt": "1970-01-01T00:00:02Z"}}}],
         })
@@ -242,6 +250,7 @@ mod tests {
         let (init, main) = (observed.seen("i"), observed.seen("a"));
         assert_eq!((init.state, init.attempt), (State::Waiting, Some(0)));
         assert_eq!((main.state, main.attempt), (State::Waiting, Some(2)));
+        assert_eq!(observed.exit_code("e"), Some(255), "never runs again");
         let last = main.last.unwrap();
         assert_eq!(
             (last.code, last.reason.as_str(), last.id.as_str()),

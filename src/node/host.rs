@@ -120,6 +120,7 @@ impl Host {
             config_maps: self.caches.config_maps.snapshot(),
             secrets: self.caches.secrets.snapshot(),
             services: self.caches.services.snapshot(),
+            files: BTreeMap::new(),
         }
     }
 

@@ -24,6 +24,7 @@ mod machine;
 mod mailbox;
 mod probe;
 mod serve;
+mod signal;
 mod volume;
 mod worker;
 

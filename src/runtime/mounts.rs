@@ -10,7 +10,8 @@ use nix::{
     sys::stat::{Mode, SFlag, fstat, mkdirat},
 };
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::fd::{AsRawFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
@@ -164,6 +165,28 @@ fn open_below(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
         at = found.map_err(escape)?;
     }
     Ok(at)
+}
+
+/// The text of a file below a volume, up to `limit` bytes.
+///
+/// Fails with `PermissionDenied` when the path leads out of the root, or to anything but a file.
+pub fn read_below(root: &Path, sub: &Path, limit: u64) -> io::Result<String> {
+    let root = open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    // A pipe in the place of the file must not hold us up.
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+    let file = match openat2(&root, sub, how) {
+        Err(Errno::EXDEV | Errno::ELOOP) => return Err(denied()),
+        other => fs::File::from(other?),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(denied());
+    }
+    let mut text = String::new();
+    file.take(limit).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Unmounts everything on and below a path, the newest first. Succeeds when there is nothing.

@@ -4,7 +4,7 @@ use super::{RUNTIME_SCHEME, Scene, whole_seconds};
 use crate::node::{
     observed::{Ended, Hook, Image, Seen, State},
     plan::{PULL_ERROR_SHOWN, restart_at, start_error_shown_until},
-    spec::{Role, Wanted},
+    spec::{self, Role, Wanted},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -22,9 +22,20 @@ const UNKNOWN_MESSAGE: &str = "The container could not be located when the pod w
 
 pub(super) fn status(scene: &Scene<'_>, wanted: &Wanted<'_>) -> ContainerStatus {
     let seen = scene.observed.seen(wanted.name());
-    let (state, last) = states(scene, wanted, &seen);
+    let (state, last) = match succeeded_before(scene, wanted) {
+        Some(ended) => (ended, ContainerState::default()),
+        None => states(scene, wanted, &seen),
+    };
     let is_started = seen.is_started();
     let ready = match (wanted.role, &seen.state) {
+        (Role::Init, _)
+            if state
+                .terminated
+                .as_ref()
+                .is_some_and(|ended| ended.exit_code == 0) =>
+        {
+            true
+        }
         (Role::Init, State::Ended(ended)) => ended.code == 0,
         (Role::Init, _) => false,
         _ => is_started && seen.probes.is_ready,
@@ -69,6 +80,20 @@ fn container_id(seen: &Seen) -> Option<&str> {
         State::Waiting => &seen.last.as_ref()?.id,
     };
     (!id.is_empty()).then_some(id)
+}
+
+/// An init container that has succeeded reads so for ever in a pod that does not always restart, also while it runs
+/// once more in a new sandbox: the API lets no such container leave its end.
+fn succeeded_before(scene: &Scene<'_>, wanted: &Wanted<'_>) -> Option<ContainerState> {
+    if wanted.role != Role::Init || spec::restart_policy(scene.spec) == "Always" {
+        return None;
+    }
+    let reported = &scene.observed.reported.init_container_statuses;
+    let mut reported = reported.iter().flatten();
+    let reported = reported.find(|status| status.name == wanted.name())?;
+    let state = reported.state.clone()?;
+    let code = state.terminated.as_ref()?.exit_code;
+    (code == 0).then_some(state)
 }
 
 /// The present and the last state.

@@ -381,3 +381,21 @@ fn resources_read_as_granted_and_in_force() {
         "True Error below usage"
     );
 }
+
+#[test]
+fn an_init_container_that_runs_once_more_reads_as_it_ended() {
+    let check = |policy: &str, expected: bool| {
+        let spec = json!({"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
+        let status = see(&spec, &[("i", running())], |_, observed| {
+            let reported = json!({"initContainerStatuses": [{"name": "i", "image": "", "imageID": "", "ready": true,
+                "restartCount": 0, "state": {"terminated": {"exitCode": 0}}}]});
+            observed.reported = serde_json::from_value(reported).unwrap();
+        });
+        let init = &status.init_container_statuses.unwrap()[0];
+        let is_over = init.state.as_ref().unwrap().terminated.is_some();
+        assert_eq!((is_over, init.ready), (expected, expected), "{policy}");
+    };
+    check("OnFailure", true);
+    check("Never", true);
+    check("Always", false);
+}

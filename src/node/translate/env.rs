@@ -2,10 +2,10 @@
 //!
 //! Pure: objects come from snapshots. The image's own variables lie below all of this and are added by the runtime.
 
-use super::{ConfigError, Facts, expand::expand, field};
+use super::{ConfigError, Facts, env_file, expand::expand, field};
 use crate::{api::name::Key, client::Snapshot};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, EnvFromSource, EnvVarSource, Pod, Secret, Service,
+    ConfigMap, Container, EnvFromSource, EnvVarSource, FileKeySelector, Pod, Secret, Service,
 };
 use std::collections::BTreeMap;
 
@@ -15,6 +15,21 @@ pub struct Sources {
     pub config_maps: Snapshot<ConfigMap>,
     pub secrets: Snapshot<Secret>,
     pub services: Snapshot<Service>,
+    /// Texts of the files that `fileKeyRef`s of the container name, or why they could not be read.
+    pub files: BTreeMap<FileName, Result<String, String>>,
+}
+
+/// Volume, and path in it.
+pub type FileName = (String, String);
+
+/// The files that a container's variables come from.
+#[must_use]
+pub fn files(container: &Container) -> Vec<FileName> {
+    let variables = container.env.iter().flatten();
+    let references = variables.filter_map(|one| one.value_from.as_ref()?.file_key_ref.as_ref());
+    references
+        .map(|file| (file.volume_name.clone(), file.path.clone()))
+        .collect()
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -157,9 +172,33 @@ fn value_from(
             Ok(data)
         };
     }
-    Err(ConfigError(
-        "environment variables from files are not implemented by kubik yet".to_owned(),
-    ))
+    match &from.file_key_ref {
+        Some(reference) => from_file(reference, sources),
+        None => Ok(None),
+    }
+}
+
+fn from_file(
+    reference: &FileKeySelector,
+    sources: &Sources,
+) -> Result<Option<String>, ConfigError> {
+    let FileKeySelector {
+        volume_name,
+        path,
+        key,
+        optional,
+    } = reference;
+    let Some(text) = sources.files.get(&(volume_name.clone(), path.clone())) else {
+        let message = format!("cannot find the volume {volume_name:?} referenced by FileKeyRef");
+        return Err(ConfigError(message));
+    };
+    let found = text.clone().and_then(|text| env_file::value(&text, key));
+    match found.map_err(|_| ConfigError("couldn't parse env file".to_owned()))? {
+        None if *optional != Some(true) => Err(ConfigError(format!(
+            "environment variable key {key:?} not found in file {path:?}"
+        ))),
+        found => Ok(found),
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -270,6 +309,14 @@ mod tests {
                 .into_iter()
                 .map(|service| serde_json::from_value::<Service>(service).unwrap())
                 .collect(),
+            files: [
+                (("v".to_owned(), "f".to_owned()), Ok("A='한글'".to_owned())),
+                (
+                    ("v".to_owned(), "gone".to_owned()),
+                    Err("no such file".to_owned()),
+                ),
+            ]
+            .into(),
         }
     }
 
@@ -345,6 +392,30 @@ mod tests {
                 "Keys [a=b, 한글] from the EnvFrom ConfigMap n/m were skipped since they are considered invalid environment variable names."
             ]
         );
+    }
+
+    #[test]
+    fn files_of_volumes_are_sources() {
+        let from = |volume: &str, path: &str, key: &str, optional: bool| {
+            let file =
+                json!({"volumeName": volume, "path": path, "key": key, "optional": optional});
+            let env = build(
+                &json!({"env": [{"name": "E", "valueFrom": {"fileKeyRef": file}}]}),
+                &json!({}),
+            );
+            env.map(|env| env.get("E")).map_err(|failure| failure.0)
+        };
+        assert_eq!(from("v", "f", "A", false), Ok(Some("한글".to_owned())));
+        assert_eq!(from("v", "f", "B", true), Ok(None));
+        let refused = |text: &str| Err(text.to_owned());
+        let missing = "environment variable key \"B\" not found in file \"f\"";
+        assert_eq!(from("v", "f", "B", false), refused(missing));
+        assert_eq!(
+            from("v", "gone", "A", true),
+            refused("couldn't parse env file")
+        );
+        let volume = "cannot find the volume \"w\" referenced by FileKeyRef";
+        assert_eq!(from("w", "f", "A", false), refused(volume));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure: files, mounts and objects are gathered by `act` and come in as values.
 
 pub mod env;
+mod env_file;
 pub mod etc;
 mod expand;
 pub mod field;

@@ -8,6 +8,7 @@ use crate::{
         hook, image,
         observed::{Image, Job, Sandbox, State, Stopping},
         probe::{self, Target},
+        signal::stop_signal,
         spec, volume,
     },
 };
@@ -156,7 +157,7 @@ impl Worker {
             return false;
         };
         let image = self.images.get(container);
-        let number = number.unwrap_or_else(|| act::stop_signal(&wanted, image));
+        let number = number.unwrap_or_else(|| stop_signal(&wanted, image));
         let Some(seen) = self.observed.seen.get_mut(container) else {
             return false;
         };

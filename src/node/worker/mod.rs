@@ -159,8 +159,9 @@ impl Worker {
     fn is_over(&self) -> bool {
         let torn_down = self.observed.volumes == Volumes::TornDown;
         let ends = self.observed.gone || self.observed.shutdown.is_some();
-        let is_told = self.next_patch().is_none() || self.refusals >= REFUSALS_MAX;
-        ends && torn_down && self.running.is_empty() && !self.is_reporting && is_told
+        let is_told = !self.is_reporting && self.next_patch().is_none();
+        let is_told = is_told || self.refusals >= REFUSALS_MAX;
+        ends && torn_down && self.running.is_empty() && is_told
     }
 
     fn forget(&self) {

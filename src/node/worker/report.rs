@@ -1,6 +1,6 @@
 //! Tells the API what there is to tell: one patch at a time, only when something has changed.
 
-use super::{Outcome, Worker, paced};
+use super::{Outcome, REFUSALS_MAX, Worker, paced};
 use crate::{
     api::{ApiError, object::Object},
     client::EventKind,
@@ -9,7 +9,7 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::Value;
-use tracing::debug;
+use tracing::{debug, warn};
 
 impl Worker {
     fn status(&self) -> PodStatus {
@@ -68,6 +68,9 @@ impl Worker {
             Err(failure) if failure.is_not_found() => self.observed.gone = true,
             Err(failure) => {
                 self.refusals += 1;
+                if self.refusals == REFUSALS_MAX {
+                    warn!(pod = %self.pod.key(), %failure, "the status of a pod is refused");
+                }
                 debug!(pod = %self.pod.key(), %failure, "report a pod's status");
             }
         }
