@@ -160,6 +160,20 @@ impl Place {
         self.kubectl(&arguments)
     }
 
+    /// Waits until all these pods are ready.
+    pub fn until_ready(&self, namespace: &str, pods: &[&str]) {
+        let names: Vec<String> = pods.iter().map(|pod| format!("pod/{pod}")).collect();
+        let mut arguments = vec![
+            "wait",
+            "-n",
+            namespace,
+            "--for=condition=Ready",
+            "--timeout=60s",
+        ];
+        arguments.extend(names.iter().map(String::as_str));
+        self.kubectl(&arguments);
+    }
+
     /// Waits until the check answers something.
     pub fn eventually<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         let begun = Instant::now();

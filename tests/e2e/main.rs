@@ -17,6 +17,7 @@ mod concepts;
 mod images;
 mod registry;
 mod stories;
+mod terminal;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

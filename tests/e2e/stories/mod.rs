@@ -6,7 +6,11 @@ mod ingress;
 mod lifecycle;
 mod limits;
 mod pods;
+mod probes;
+mod resize;
 mod security;
+mod settings;
+mod streams;
 mod volumes;
 
 use super::{Story, concepts};
@@ -15,6 +19,10 @@ pub fn all() -> impl Iterator<Item = Story> {
     [
         lifecycle::STORIES,
         pods::STORIES,
+        streams::STORIES,
+        probes::STORIES,
+        settings::STORIES,
+        resize::STORIES,
         apps::STORIES,
         images::STORIES,
         volumes::STORIES,
