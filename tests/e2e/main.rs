@@ -11,6 +11,7 @@
     reason = "a failed unwrap is a failed test, and stories run programs as people do"
 )]
 
+mod browser;
 mod census;
 mod cluster;
 mod concepts;

@@ -4,6 +4,7 @@ import { h } from './dom.js';
 import { request } from './api.js';
 import { ask, copy, toast } from '../parts/dialog.js';
 import { kinds } from './catalog.js';
+import { selector } from './format.js';
 
 const MERGE = 'application/merge-patch+json';
 const STRATEGIC = 'application/strategic-merge-patch+json';
@@ -61,6 +62,11 @@ export const ACTIONS = [
     id: 'resume', label: 'Resume rollout', icon: 'play',
     isFor: (kind, object) => kind.id === 'deployments.apps' && object.spec?.paused,
     run: (kind, object) => quick(() => patch(kind, object, { spec: { paused: null } }), `${called(kind, object)} goes on`),
+  },
+  {
+    id: 'undo', label: 'Roll back', icon: 'back',
+    isFor: (kind) => kind.id === 'deployments.apps',
+    run: (kind, object) => rollBack(kind, object),
   },
   {
     id: 'trigger', label: 'Run now', icon: 'play',
@@ -123,6 +129,41 @@ export function remove(kind, object) {
     if (done) toast(`${called(kind, object)} is being deleted`);
     return done;
   });
+}
+
+const REVISION = 'deployment.kubernetes.io/revision';
+
+/** As `kubectl rollout undo --to-revision`: the template of an older ReplicaSet becomes the Deployment's again. */
+async function rollBack(kind, object) {
+  const { namespace, name, uid, annotations } = object.metadata;
+  let sets;
+  try {
+    const wanted = encodeURIComponent(selector(object.spec.selector));
+    sets = (await request(`${kinds.get('replicasets.apps').path(namespace)}?labelSelector=${wanted}`)).items;
+  } catch (error) {
+    toast(error.message, { isProblem: true });
+    return;
+  }
+  const revision = (set) => Number(set.metadata.annotations?.[REVISION] ?? 0);
+  const old = sets
+    .filter((set) => set.metadata.ownerReferences?.some((owner) => owner.uid === uid) && String(revision(set)) !== annotations?.[REVISION])
+    .sort((a, b) => revision(b) - revision(a));
+  if (!old.length) {
+    toast(`There is no earlier revision of ${name}.`);
+    return;
+  }
+  const images = (set) => set.spec.template.spec.containers.map((one) => one.image).join(', ');
+  const choices = old.map((set, i) => h('label.check', h('input', { type: 'radio', name: 'revision', value: i, checked: i === 0 }), h('b', `Revision ${revision(set)}`), h('span.muted', set.metadata.annotations?.['kubernetes.io/change-cause'] ?? images(set))));
+  const list = h('div.rows', choices);
+  const done = await ask({
+    title: `Roll back ${name}`, confirm: 'Roll back', body: list, text: kubectl('rollout undo', kind, object, ' --to-revision=N'),
+    act: () => {
+      const template = structuredClone(old[Number(list.querySelector(':checked').value)].spec.template);
+      delete template.metadata.labels['pod-template-hash'];
+      return patch(kind, object, [{ op: 'replace', path: '/spec/template', value: template }], 'application/json-patch+json');
+    },
+  });
+  if (done) toast(`${called(kind, object)} rolls back`);
 }
 
 function trigger(cron) {

@@ -132,7 +132,9 @@ class Feed {
     const options = { watch: '1', allowWatchBookmarks: 'true', resourceVersion: this.version, accept: TABLE };
     const opened = socket(this.url(options));
     this.socket = opened;
+    let isOpen = false;
     opened.onopen = () => {
+      isOpen = true;
       if (generation !== this.generation) return;
       this.attempt = 0;
       this.become('live');
@@ -145,7 +147,8 @@ class Feed {
       this.socket = null;
       // A watch that ends in good order has lasted its time.
       if (event.code === 1000) this.watch();
-      else this.retry(() => this.watch());
+      // One that was refused does not say why; a list does.
+      else this.retry(() => (isOpen ? this.watch() : this.list()));
     };
   }
 

@@ -65,7 +65,7 @@ export class Lines {
  * reads the rest. Pure.
  */
 export function documents(text) {
-  const parts = text.split(/^---(?:\s.*)?$/m).filter((part) => part.split('\n').some((line) => line.trim() && !line.trim().startsWith('#')));
+  const parts = text.split(/^---(?:[ \t].*)?$/m).filter((part) => part.split('\n').some((line) => line.trim() && !line.trim().startsWith('#')));
   return parts.map((part) => {
     const bare = (value) => value?.replace(/\s+#.*$/, '').trim().replace(/^(["'])(.*)\1$/, '$2') ?? '';
     const top = (name) => bare(new RegExp(`^${name}:[ \\t]*(.+)$`, 'm').exec(part)?.[1]);

@@ -9,10 +9,11 @@ import { go, here, openLink } from '../core/route.js';
 import { chip, ratio } from '../parts/chip.js';
 import { meter, spark } from '../parts/chart.js';
 import { command } from '../parts/dialog.js';
+import { icon } from '../parts/icon.js';
 import { Table, searchBox } from '../parts/table.js';
 
 const STATUS = new Set(['Status', 'Phase', 'Established']);
-const WIDE = { Name: 200, Containers: 130, Images: 220, Selector: 200, Labels: 200, Message: 320, Hosts: 160, Rules: 160, Roles: 100, Role: 170, 'Internal-IP': 110 };
+const WIDE = { Name: 200, IP: 108, 'Cluster-IP': 122, 'External-IP': 112, 'Port(s)': 130, Node: 96, Containers: 130, Images: 220, Selector: 200, Labels: 200, Message: 320, Hosts: 160, Rules: 160, Roles: 100, Role: 170, 'Internal-IP': 110 };
 
 /** Columns of a feed's tables, for `Table`. `extra` are put before the age. */
 export function columnsOf(definitions, { withNamespace, extra = [] }) {
@@ -81,6 +82,13 @@ function usageColumns(kind, found) {
   return [column('CPU', 'cpu', cpu), column('Memory', 'memory', bytes)];
 }
 
+/** Straight to what people open pods for. */
+function links(kind) {
+  if (kind.id !== 'pods') return [];
+  const to = (row, tab, name) => h('a.plain.quick', { href: openLink(kind, row.object, tab), title: name, 'aria-label': `${name} of ${row.object.metadata.name}` }, icon(tab));
+  return [{ id: 'links', title: '', min: 72, grow: 0.3, rank: 0.95, align: 'end', cell: (row) => h('span.quicks', to(row, 'logs', 'Logs'), to(row, 'shell', 'Shell')) }];
+}
+
 /** Whether a row has every word in its name, namespace, labels or cells. */
 export function isFound(row, words) {
   if (!words.length) return true;
@@ -129,7 +137,7 @@ export function mount(scope, root, { id }) {
     const signature = definitions.map((column) => column.name).join();
     if (feed.columns.length && shownFor !== signature) {
       shownFor = signature;
-      table.setColumns(columnsOf(definitions, { withNamespace: kind.isNamespaced && !here.ns, extra: usageColumns(kind, found) }));
+      table.setColumns([...columnsOf(definitions, { withNamespace: kind.isNamespaced && !here.ns, extra: usageColumns(kind, found) }), ...links(kind)]);
     }
     const rows = words.length ? all.filter((row) => isFound(row, words)) : all;
     if (!table.sort) rows.sort((a, b) => compare(Date.parse(b.object.metadata.creationTimestamp), Date.parse(a.object.metadata.creationTimestamp)));

@@ -29,7 +29,7 @@ function section(title, ...content) {
 }
 
 function facts(pairs) {
-  return h('dl.facts', pairs.filter(([, value]) => value !== null && value !== undefined && value !== '' && value !== false).map(([name, value]) => h('div', h('dt', name), h('dd', value))));
+  return h('dl.facts', pairs.filter(([, value]) => value !== null && value !== undefined && value !== '' && value !== false && !(Array.isArray(value) && !value.length)).map(([name, value]) => h('div', h('dt', name), h('dd', value))));
 }
 
 function labels(map) {
@@ -216,7 +216,7 @@ const KINDS = {
       ['Kubelet', node.status?.nodeInfo?.kubeletVersion],
     ]),
     usageBlock(usage, quantity(node.status?.allocatable?.cpu), quantity(node.status?.allocatable?.memory)),
-    section('Capacity', h('div.rows', Object.entries(node.status?.capacity ?? {}).map(([name, value]) => h('div.rowline', h('b.grow', name), h('span.mono', value), h('span.muted', `${node.status?.allocatable?.[name] ?? '–'} for pods`))))),
+    section('Capacity', h('div.rows', Object.entries(node.status?.capacity ?? {}).map(([name, value]) => h('div.rowline', h('b.grow', name), h('span.mono', amount(name, value)), h('span.muted', `${amount(name, node.status?.allocatable?.[name])} for pods`))))),
   ],
   'ingresses.networking.k8s.io': (ingress) => [
     facts([['Class', ingress.spec?.ingressClassName], ['Address', (ingress.status?.loadBalancer?.ingress ?? []).map((one) => one.ip ?? one.hostname).join(', ')], ['TLS', (ingress.spec?.tls ?? []).map((one) => `${(one.hosts ?? ['*']).join(', ')} (${one.secretName ?? 'no secret'})`).join('; ')]]),
@@ -226,6 +226,11 @@ const KINDS = {
   persistentvolumes: (volume) => [section('Storage', facts([['Phase', chip(volume.status?.phase)], ['Capacity', volume.spec?.capacity?.storage], ['Access', (volume.spec?.accessModes ?? []).join(', ')], ['Reclaimed by', volume.spec?.persistentVolumeReclaimPolicy], ['Class', volume.spec?.storageClassName], ['Path', h('span.mono', volume.spec?.hostPath?.path ?? volume.spec?.local?.path ?? volume.spec?.nfs?.path ?? '')], ['Claim', volume.spec?.claimRef && reference('v1', 'PersistentVolumeClaim', volume.spec.claimRef)]]))],
   namespaces: (namespace) => [h('p', h('a', { href: link({ page: 'overview', ns: namespace.metadata.name }) }, 'Show this namespace alone'))],
 };
+
+/** Memory and disks are told in bytes; the others are counts. */
+function amount(name, value) {
+  return /memory|storage|hugepages/.test(name) ? bytes(quantity(value)) : value ?? '–';
+}
 
 /** Pods that belong to the object, live. */
 function podsOf(query, namespaceOf = (object) => object.metadata.namespace) {

@@ -1,6 +1,7 @@
 //! The stories, in the order they run: life cycle first, as the others stand on it.
 
 pub mod apps;
+mod dashboard;
 mod images;
 mod ingress;
 mod lifecycle;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         security::STORIES,
         ingress::STORIES,
         limits::STORIES,
+        dashboard::STORIES,
     ]
     .into_iter()
     .flatten()
