@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytes, compare, cpu, decode64, duration, matches, quantity, selector } from '../../assets/dashboard/core/format.js';
 import { graph, ownerOf, podState } from '../../assets/dashboard/core/graph.js';
+import { line } from '../../assets/dashboard/parts/chart.js';
 import { Lines, colors, documents, styled, withoutBookkeeping } from '../../assets/dashboard/core/text.js';
 
 function table(name, work, cases) {
@@ -113,4 +114,11 @@ test('a selected pod that is no endpoint yet still shows its way', () => {
   const services = [{ metadata: { name: 'web', namespace: 'n' }, spec: { selector: { app: 'web' } } }];
   const { edges } = graph({ services, pods: [pod('p', { app: 'web' }, { ready: false })] });
   assert.deepEqual(edges.map(({ to, ready, total }) => [to, ready, total]), [['Pod/n/p', 0, 1]]);
+});
+
+test('lines go from left to right and stay in their box', () => {
+  assert.equal(line([], 10, 10), '');
+  assert.equal(line([5], 10, 10), '0.0,1.0 10.0,1.0');
+  assert.equal(line([0, 4, 2], 10, 10), '0.0,9.0 5.0,1.0 10.0,5.0');
+  assert.equal(line([0, 0], 10, 10), '0.0,9.0 10.0,9.0');
 });

@@ -66,7 +66,8 @@ export function gauge(scope, plural, reader) {
   found.readers.add(reader);
   scope.add(() => found.readers.delete(reader));
   if (found.timer) {
-    if (found.values.size) reader(found);
+    // Not at once: the view that asks is still being made.
+    if (found.values.size) queueMicrotask(() => found.readers.has(reader) && reader(found));
   } else {
     found.read();
   }

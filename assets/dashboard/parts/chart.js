@@ -3,8 +3,10 @@
 import { h, s } from '../core/dom.js';
 
 /** The points of a line in a box, newest at the right. Pure. */
-export function line(values, width, height, top = Math.max(...values)) {
-  if (values.length < 2) return '';
+export function line(values, width, height, top = Math.max(0, ...values)) {
+  if (values.length === 0) return '';
+  // The first reading is a level, not a point.
+  if (values.length === 1) values = [values[0], values[0]];
   const step = width / (values.length - 1);
   const scale = top > 0 ? (height - 2) / top : 0;
   return values.map((value, i) => `${(i * step).toFixed(1)},${(height - 1 - value * scale).toFixed(1)}`).join(' ');
