@@ -3,7 +3,7 @@
 use super::{
     args::{Output, StatusOptions},
     failure::{Failure, for_profile},
-    kubeconfig, place, screen,
+    kubeconfig, pause, place, screen,
 };
 use crate::daemon::{
     control::{self, Answer, Request},
@@ -17,6 +17,8 @@ struct Facts {
     daemon: bool,
     ready: bool,
     kubeconfig: bool,
+    /// Some containers are frozen.
+    paused: bool,
 }
 
 /// Added up: 1 the daemon, 2 node agent or API, 4 the kubeconfig.
@@ -38,14 +40,16 @@ pub fn run(profile: &str, options: &StatusOptions) -> Result<ExitCode, Failure> 
         )));
     }
     let daemon = launch::is_running(&layout);
+    let frozen = pause::paused(&layout);
     let answer = daemon.then(|| control::ask(&layout, &Request::Status, Duration::from_secs(10)));
     let facts = Facts {
         daemon,
         ready: matches!(answer, Some(Ok(Answer::Done))),
         kubeconfig: kubeconfig::is_configured(profile, &layout),
+        paused: daemon && frozen.is_some(),
     };
     screen::result(&match options.output {
-        Output::Text => text(profile, facts),
+        Output::Text => text(profile, facts, frozen.as_deref()),
         Output::Json => document(profile, facts).to_string(),
     });
     Ok(ExitCode::from(exit_code(facts)))
@@ -59,13 +63,25 @@ fn configured(is: bool) -> &'static str {
     if is { "Configured" } else { "Misconfigured" }
 }
 
-fn text(profile: &str, facts: Facts) -> String {
+/// What the node agent does: paused pods are frozen and their probes wait.
+fn kubelet(facts: Facts) -> &'static str {
+    if facts.paused {
+        "Paused"
+    } else {
+        word(facts.ready)
+    }
+}
+
+fn text(profile: &str, facts: Facts, frozen: Option<&str>) -> String {
+    let frozen = frozen.filter(|_| facts.paused);
+    let frozen = frozen.map(|names| format!("paused: {names}\n"));
     format!(
-        "{profile}\ntype: Control Plane\nhost: {}\nkubelet: {}\napiserver: {}\nkubeconfig: {}\n",
+        "{profile}\ntype: Control Plane\nhost: {}\nkubelet: {}\napiserver: {}\nkubeconfig: {}\n{}",
         word(facts.daemon),
+        kubelet(facts),
         word(facts.ready),
-        word(facts.ready),
-        configured(facts.kubeconfig)
+        configured(facts.kubeconfig),
+        frozen.unwrap_or_default()
     )
 }
 
@@ -73,7 +89,7 @@ fn document(profile: &str, facts: Facts) -> serde_json::Value {
     json!({
         "Name": profile,
         "Host": word(facts.daemon),
-        "Kubelet": word(facts.ready),
+        "Kubelet": kubelet(facts),
         "APIServer": word(facts.ready),
         "Kubeconfig": configured(facts.kubeconfig),
         "Worker": false,
@@ -90,6 +106,7 @@ mod tests {
             daemon,
             ready,
             kubeconfig,
+            paused: false,
         };
         assert_eq!(exit_code(facts(true, true, true)), 0);
         assert_eq!(exit_code(facts(true, false, true)), 2);

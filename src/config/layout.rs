@@ -74,6 +74,12 @@ impl Layout {
         self.state.join("daemon.log")
     }
 
+    /// Which namespaces are frozen. Gone after a reboot, as the frozen processes are.
+    #[must_use]
+    pub fn paused(&self) -> PathBuf {
+        self.run.join("paused.json")
+    }
+
     /// Held with an exclusive lock by the running daemon; contains its pid.
     #[must_use]
     pub fn daemon_lock(&self) -> PathBuf {

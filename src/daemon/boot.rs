@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::call::User,
     apiserver::{Server, registry::document},
-    client::{Client, Informers},
+    client::{Cache, Client, Informers},
     config::{ClusterConfig, Layout, NodeConfig},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
     dashboard::Dashboard,
@@ -31,6 +31,7 @@ use crate::{
     task::Tasks,
 };
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -48,7 +49,9 @@ pub struct Cluster {
     pub images: Images,
     pub addons: Addons,
     pub dashboard: Dashboard,
-    agents: Vec<Arc<Agent>>,
+    pub agents: Vec<Arc<Agent>>,
+    pub pods: Cache<Pod>,
+    pub layout: Layout,
     /// Listeners and everything that acts.
     tasks: Tasks,
     store: Store,
@@ -142,6 +145,8 @@ impl Cluster {
             addons,
             dashboard,
             agents,
+            pods: informers.cache(),
+            layout: layout.clone(),
             tasks,
             store: ground.store,
         }))
@@ -149,6 +154,7 @@ impl Cluster {
 
     /// Ends all pods gracefully; their objects stay for the next start.
     pub async fn stop_pods(&self) {
+        self.let_all_go().await;
         let ending = self
             .agents
             .iter()

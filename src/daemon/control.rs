@@ -47,6 +47,11 @@ pub enum Request {
         reference: String,
         name: String,
     },
+    /// Freezes containers or lets them go; no namespace means all.
+    Pause {
+        namespaces: Vec<String>,
+        pause: bool,
+    },
     /// Turns an addon on or off; the configuration was saved by the command.
     Addon {
         name: String,
@@ -65,6 +70,10 @@ pub enum Answer {
     Starting,
     Images {
         images: Vec<ImageInfo>,
+    },
+    /// How many were acted on.
+    Pods {
+        count: usize,
     },
     Progress {
         layer: String,

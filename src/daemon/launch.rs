@@ -4,7 +4,7 @@ use super::{
     control::{self, Answer, Request},
     progress::Line,
 };
-use crate::config::Layout;
+use crate::{config::Layout, node::pause};
 use anyhow::{Context, Result, bail};
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -12,6 +12,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader},
     path::PathBuf,
@@ -122,6 +123,18 @@ pub fn is_running(layout: &Layout) -> bool {
         return false;
     };
     Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+}
+
+/// The namespaces that are frozen; `*` stands for all.
+#[must_use]
+pub fn paused(layout: &Layout) -> BTreeSet<String> {
+    pause::read(layout)
+}
+
+/// The running daemon.
+#[must_use]
+pub fn pid(layout: &Layout) -> Option<Pid> {
+    daemon_pid(layout).filter(|_| is_running(layout))
 }
 
 /// The pid the daemon wrote into its lock file.

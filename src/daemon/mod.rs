@@ -12,6 +12,7 @@ pub mod erase;
 mod kubeconfig;
 pub mod launch;
 mod parts;
+mod pause;
 mod process;
 pub mod progress;
 mod serve;

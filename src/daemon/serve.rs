@@ -134,6 +134,10 @@ impl Control {
             Request::Pull { reference } => pull(cluster, reference, reports).await,
             Request::Save { references, path } => save(cluster, references, path).await,
             Request::Tag { reference, name } => tag(cluster, reference, name).await,
+            Request::Pause { namespaces, pause } => match cluster.pause(&namespaces, pause).await {
+                Ok(count) => Ok(Answer::Pods { count }),
+                Err(error) => Ok(failed(&format!("{error:#}"))),
+            },
             Request::Addon { name, enabled } => match cluster.addons.set(&name, enabled).await {
                 Ok(()) => Ok(Answer::Done),
                 Err(error) => Ok(failed(&format!("{error:#}"))),

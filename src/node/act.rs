@@ -462,6 +462,7 @@ pub async fn remove_logs(host: &Host, pod: &Pod) {
 
 /// Signals a container; one that has gone meanwhile needs none.
 pub async fn signal(host: &Host, pod: &Pod, id: &str, signal: i32) {
+    super::pause::let_go(host, pod).await;
     let sent = host.runtime.signal_container(pod.uid(), id, signal).await;
     if let Err(failure) = sent
         && !matches!(failure, RuntimeError::NotFound(_))

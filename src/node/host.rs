@@ -4,6 +4,7 @@ use super::{
     image::Pulls,
     machine::Machine,
     mailbox::Mailbox,
+    pause::Pauses,
     translate::{Facts, Place, env::Sources},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub struct Host {
     pub worker_ended: Notify,
     /// No new pods are taken up: the daemon is stopping its pods.
     pub is_stopping: AtomicBool,
+    pub pauses: Pauses,
 }
 
 pub struct Caches {

@@ -6,6 +6,7 @@
 //! could not be rebuilt from the API and the runtime: see [`adopt`].
 
 pub mod observed;
+pub mod pause;
 pub mod plan;
 pub mod qos;
 pub mod resize;
@@ -92,6 +93,7 @@ impl Agent {
         let recorder = Recorder::new(client.clone(), &tasks, "kubelet", Some(name.clone()));
         let state = layout.state.clone();
         let machine = Tasks::blocking(move || Machine::read(&state)).await?;
+        let paused = pause::read(&layout);
         let host = Arc::new(Host {
             machine,
             caches: Caches {
@@ -119,6 +121,7 @@ impl Agent {
             node_changed: tokio::sync::Notify::new(),
             worker_ended: tokio::sync::Notify::new(),
             is_stopping: std::sync::atomic::AtomicBool::new(false),
+            pauses: pause::Pauses::new(paused),
         });
         let (status, lease, pods) = (Arc::clone(&host), Arc::clone(&host), Arc::clone(&host));
         let stop = || tasks.stop_signal();

@@ -154,7 +154,18 @@ pub async fn watch(target: Target, kind: Kind, mailbox: Arc<Mailbox>) {
     let mut next = regular;
     loop {
         tokio::time::sleep_until(next).await;
+        let namespace = target.pod.metadata.namespace.as_deref().unwrap_or_default();
+        if target.host.pauses.until_running(namespace).await {
+            // Let go a moment ago: it deserves a period, as after a start.
+            regular = tokio::time::Instant::now() + period;
+            next = regular;
+            continue;
+        }
         let checked = check::check(&target, &probe, timeout).await;
+        if target.host.pauses.is_paused(namespace) {
+            // Frozen in the middle: it says nothing.
+            continue;
+        }
         let is_regular = next >= regular;
         if is_regular {
             regular += period;

@@ -55,6 +55,10 @@ impl NodeApi for Agent {
             let host = self.host();
             let pod = found(host, &pod)?;
             let running = running(host, &pod, &container).await?;
+            if host.pauses.is_paused(&pod.key().namespace) {
+                let text = "the pod is paused: let it go on with kubik unpause";
+                return Err(ApiError::internal(text));
+            }
             let spec = ExecSpec {
                 command: options.command.clone(),
                 env: Vec::new(),

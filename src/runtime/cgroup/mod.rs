@@ -3,6 +3,7 @@
 //! Paths are absolute within the hierarchy (`/kubik-x/pod<uid>`), never on the file system. Everything is safe to
 //! repeat. Limits of containers are libcontainer's work; this module makes pods' groups, joins, kills, reads, removes.
 
+mod freeze;
 mod limit;
 
 pub use limit::Level;
@@ -214,6 +215,7 @@ impl Cgroups {
     pub fn kill_all(&self, path: &str) -> io::Result<()> {
         let started = Instant::now();
         let mut pause = Duration::from_micros(200);
+        self.thaw_to_kill(path);
         loop {
             // cgroup.kill exists since Linux 5.14 and leaves no race with forks.
             let killed_at_once = match self {
