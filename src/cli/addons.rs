@@ -103,7 +103,7 @@ pub fn named(name: &str, enabled: bool) -> Result<&'static Addon, Failure> {
     ))
 }
 
-fn set(profile: &str, name: &str, enabled: bool) -> Result<(), Failure> {
+pub fn set(profile: &str, name: &str, enabled: bool) -> Result<(), Failure> {
     place::require_root()?;
     let addon = named(name, enabled)?;
     let (layout, _) = place::existing(profile)?;

@@ -59,7 +59,11 @@ pub fn one(profile: &str) -> Result<(), Failure> {
 /// Removes the roots themselves, when no cluster is left in them.
 fn purge() -> Result<(), Failure> {
     for root in [place::state_root(), place::run_root()] {
-        let _ = std::fs::remove_file(root.join(".lock"));
+        if place::profiles().is_empty() {
+            for name in [".lock", place::SETTINGS] {
+                let _ = std::fs::remove_file(root.join(name));
+            }
+        }
         match std::fs::remove_dir(&root) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

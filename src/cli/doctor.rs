@@ -42,6 +42,10 @@ const CHECKS: &[Check] = &[
         look: cgroups,
     },
     Check {
+        name: "network",
+        look: network,
+    },
+    Check {
         name: "OOM scores",
         look: oom_scores,
     },
@@ -60,6 +64,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "API port",
         look: api_port,
+    },
+    Check {
+        name: "proxy",
+        look: proxy,
     },
 ];
 
@@ -185,6 +193,47 @@ fn cgroups() -> Verdict {
             )
         }
         () => Bad("not mounted".to_owned(), "Mount cgroup2 on /sys/fs/cgroup."),
+    }
+}
+
+/// What links and rules are made of; the kernel loads modules by itself when they are asked for.
+fn network() -> Verdict {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let modules = format!("/lib/modules/{}", release.trim());
+    let lists = ["modules.builtin", "modules.dep"]
+        .map(|name| fs::read_to_string(format!("{modules}/{name}")).unwrap_or_default());
+    let missing: Vec<&str> = ["bridge", "veth", "nf_tables"]
+        .into_iter()
+        .filter(|name| {
+            let loaded = fs::exists(format!("/sys/module/{name}")).unwrap_or(false);
+            let file = format!("/{name}.ko");
+            !loaded && !lists.iter().any(|list| list.contains(&file))
+        })
+        .collect();
+    // A kernel without lists of modules has everything built in, or cannot be asked.
+    if missing.is_empty() || lists.iter().all(String::is_empty) {
+        Good("bridge veth nf_tables".to_owned())
+    } else {
+        let text = format!("no module {}", missing.join(", "));
+        Warning(text, "Pods need them: use a distribution's kernel.")
+    }
+}
+
+fn proxy() -> Verdict {
+    let set = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]
+        .into_iter()
+        .filter(|name| {
+            let small = name.to_ascii_lowercase();
+            [std::env::var_os(name), std::env::var_os(small)]
+                .iter()
+                .flatten()
+                .any(|v| !v.is_empty())
+        });
+    let set: Vec<&str> = set.collect();
+    if set.is_empty() {
+        Good("none for pulling images".to_owned())
+    } else {
+        Good(format!("images are pulled by {}", set.join(", ")))
     }
 }
 

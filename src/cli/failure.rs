@@ -4,7 +4,7 @@
 //! 9 runtime, 10 control plane, 11 service. Kinds: 0 error, 1 conflict, 2 timeout, 3 not running, 4 usage,
 //! 5 not found, 6 unsupported, 7 permission, 8 configuration, 9 unavailable.
 
-use super::screen;
+use super::{event, screen};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -69,6 +69,11 @@ impl Failure {
     }
 
     pub fn print(&self) {
+        if screen::prints_events() {
+            let advice = self.advice.as_deref().unwrap_or_default();
+            screen::result(&event::error(self.id, self.code, &self.message, advice));
+            return;
+        }
         screen::error(&format!("Exiting due to {}: {}", self.id, self.message));
         if let Some(advice) = &self.advice {
             screen::advice(advice);
@@ -79,7 +84,7 @@ impl Failure {
 /// ` -p NAME`, or nothing for the default profile.
 pub fn for_profile(profile: &str) -> String {
     match profile {
-        "kubik" => String::new(),
+        super::place::DEFAULT_PROFILE => String::new(),
         other => format!(" -p {other}"),
     }
 }

@@ -5,20 +5,25 @@
 
 mod addons;
 mod args;
+mod carried;
 mod completion;
 mod dashboard;
 mod delete;
 mod doctor;
+mod event;
 mod failure;
 mod image;
 mod kubeconfig;
 mod kubectl;
 mod logs;
+mod node_view;
+mod pause;
 mod place;
 mod profile;
 mod run;
 mod screen;
 mod service;
+mod settings;
 mod start;
 mod status;
 mod stop;
@@ -57,8 +62,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Entries that people never type.
+/// Entries that people never type. Called `kubectl` (by a link), the program is that.
 fn hidden(words: &[String]) -> Option<ExitCode> {
+    let program = std::path::Path::new(words.first()?);
+    if program.file_name().is_some_and(|name| name == "kubectl") {
+        let code = kubectl::run(&settings::profile(), &words[1..]);
+        return Some(code.unwrap_or_else(|failure| {
+            failure.print();
+            ExitCode::from(failure.code)
+        }));
+    }
     match words.get(1).map(String::as_str) {
         Some("daemon") => Some(crate::daemon::main(&words[2..])),
         Some("hello") => Some(crate::runtime::hello::main(&words[2..])),
@@ -68,11 +81,13 @@ fn hidden(words: &[String]) -> Option<ExitCode> {
 }
 
 fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let profile = arguments.profile.clone();
+    let profile = arguments.profile.unwrap_or_else(settings::profile);
     let done = |()| ExitCode::SUCCESS;
     match arguments.command {
         Command::Start(options) => start::run(&profile, &options).map(done),
         Command::Stop => stop::run(&profile).map(done),
+        Command::Pause(options) => pause::run(&profile, &options, true).map(done),
+        Command::Unpause(options) => pause::run(&profile, &options, false).map(done),
         Command::Delete(options) => delete::run(&profile, &options).map(done),
         Command::Status(options) => status::run(&profile, &options),
         Command::Logs(options) => logs::run(&profile, &options).map(done),
@@ -83,7 +98,15 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Service(options) => service::run(&profile, &options).map(done),
         Command::Dashboard(options) => dashboard::run(&profile, &options).map(done),
         Command::Ip => service::ip(&profile).map(done),
-        Command::Profile(command) => profile::run(&command).map(done),
+        Command::Shell(options) => Err(node_view::shell(&profile, &options)),
+        Command::Cp(options) => node_view::copy(&profile, &options).map(done),
+        Command::Mount(options) => node_view::mount(&options).map(done),
+        Command::Tunnel(_) => node_view::tunnel(&profile).map(done),
+        Command::Profile(options) => profile::run(&profile, &options).map(done),
+        Command::Config(command) => settings::run(&command).map(done),
+        Command::UpdateContext => start::update_context(&profile).map(done),
+        Command::DockerEnv(_) => node_view::engine(&profile, "docker").map(done),
+        Command::PodmanEnv(_) => node_view::engine(&profile, "podman").map(done),
         Command::Doctor => doctor::run(&profile),
         Command::Version(options) => version::run(&options).map(done),
         Command::Completion(options) => {

@@ -13,6 +13,11 @@ use std::{
 /// Longest profile name: it becomes part of a unix socket's path (107 bytes) and of an nftables table's name.
 const PROFILE_LENGTH_MAX: usize = 30;
 
+/// The cluster of commands that name none.
+pub const DEFAULT_PROFILE: &str = "kubik";
+/// What `kubik config` keeps, in the state root.
+pub const SETTINGS: &str = "config.json";
+
 pub fn state_root() -> PathBuf {
     env::var_os("KUBIK_HOME").map_or_else(|| PathBuf::from(STATE_ROOT), PathBuf::from)
 }

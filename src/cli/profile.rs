@@ -1,15 +1,37 @@
 //! `kubik profile`.
 
 use super::{
-    args::{Output, ProfileCommand},
+    args::{Output, ProfileCommand, ProfileOptions},
     failure::Failure,
-    place, screen,
+    place, screen, settings,
 };
 use crate::{config::ClusterConfig, daemon::launch};
 use serde_json::json;
 
-pub fn run(command: &ProfileCommand) -> Result<(), Failure> {
-    let ProfileCommand::List { output } = command;
+pub fn run(current: &str, options: &ProfileOptions) -> Result<(), Failure> {
+    match (&options.command, &options.name) {
+        (Some(ProfileCommand::List { output }), _) => list(current, *output),
+        (None, Some(name)) => choose(name),
+        (None, None) => {
+            screen::result(current);
+            Ok(())
+        }
+    }
+}
+
+fn choose(name: &str) -> Result<(), Failure> {
+    let exists = place::load(&place::layout(name)).is_some();
+    if !exists && name != place::DEFAULT_PROFILE {
+        return Err(Failure::no_cluster(name));
+    }
+    settings::choose_profile(name)?;
+    screen::line(&format!(
+        "Commands without -p act on \"{name}\" from now on."
+    ));
+    Ok(())
+}
+
+fn list(current: &str, output: Output) -> Result<(), Failure> {
     let found: Vec<(String, Option<ClusterConfig>, bool)> = place::profiles()
         .into_iter()
         .map(|name| {
@@ -17,9 +39,10 @@ pub fn run(command: &ProfileCommand) -> Result<(), Failure> {
             (name, place::load(&layout), launch::is_running(&layout))
         })
         .collect();
-    if *output == Output::Json {
+    if output == Output::Json {
         let documents = found.iter().map(|(name, config, running)| {
-            json!({ "Name": name, "Status": word(config.is_some(), *running), "Config": config })
+            let status = word(config.is_some(), *running);
+            json!({ "Name": name, "Status": status, "Active": name == current, "Config": config })
         });
         screen::result(&json!({ "valid": documents.collect::<Vec<_>>() }).to_string());
         return Ok(());

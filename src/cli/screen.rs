@@ -1,9 +1,22 @@
 //! What people read: steps with milliseconds, a spinner on terminals only, errors with an advice.
 
+use super::event;
 use std::{
     io::{IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
+
+/// Whether lines are events for programs (`start -o json`), on standard output.
+static EVENTS: AtomicBool = AtomicBool::new(false);
+
+pub fn print_events() {
+    EVENTS.store(true, Ordering::Relaxed);
+}
+
+pub fn prints_events() -> bool {
+    EVENTS.load(Ordering::Relaxed)
+}
 
 const SPINNER: [char; 4] = ['⠋', '⠙', '⠸', '⠴'];
 
@@ -17,6 +30,9 @@ fn mark(sign: &'static str, ascii: &'static str) -> &'static str {
 }
 
 fn say(line: &str) {
+    if prints_events() {
+        return result(&event::info(line));
+    }
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
@@ -50,7 +66,7 @@ impl Steps {
         say(title);
         Steps {
             started: Instant::now(),
-            spins: std::io::stderr().is_terminal(),
+            spins: std::io::stderr().is_terminal() && !prints_events(),
             turn: 0,
         }
     }
@@ -66,6 +82,9 @@ impl Steps {
     }
 
     pub fn done(&self, what: &str, took: Duration) {
+        if prints_events() {
+            return result(&event::step(what));
+        }
         let clear = if self.spins { "\r\x1b[K" } else { "" };
         let sign = mark("✓", "-");
         say(&format!("{clear}  {sign} {what:<44}{:>7} ms", millis(took)));

@@ -1,11 +1,12 @@
 //! `kubik start`.
 
 use super::{
-    args::StartOptions,
-    doctor,
+    args::{Output, StartOptions},
+    carried, delete, doctor,
     failure::{Failure, for_profile},
     kubeconfig, place,
     screen::{self, Steps},
+    settings,
 };
 use crate::{
     config::{ClusterConfig, Layout, plan_cluster},
@@ -16,24 +17,51 @@ use crate::{
     },
     runtime::image::certificates,
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
     path::Path,
     time::{Duration, Instant},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 const FIRST_API_PORT: u16 = 8443;
 /// Where Docker's users expect a local registry.
 const FIRST_REGISTRY_PORT: u16 = 5000;
 
 pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
+    if options.output == Output::Json {
+        screen::print_events();
+    }
+    let options = &settings::complete(options)?;
+    carried::look(options)?;
     place::require_root()?;
     let layout = place::layout(profile);
+    let is_new = place::load(&layout).is_none();
     if launch::is_running(&layout) && !is_dying(&layout) {
         return already_running(profile, &layout, options);
     }
     doctor::fatal()?;
+    if options.dry_run {
+        let verb = if is_new { "create" } else { "start" };
+        screen::line(&format!(
+            "Would {verb} the cluster \"{profile}\" in {}.",
+            layout.state.display()
+        ));
+        return Ok(());
+    }
+    let outcome = started(profile, options);
+    if outcome.is_err() && options.delete_on_failure && is_new {
+        delete::one(profile)?;
+    }
+    outcome
+}
+
+fn started(profile: &str, options: &StartOptions) -> Result<(), Failure> {
     let (layout, config) = prepare(profile, options)?;
     let bond = if options.foreground {
         Bond::Stop
@@ -43,9 +71,20 @@ pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
     let mut launched = bring_up(&layout, &config, bond)?;
     connect_kubectl(profile, &layout, options)?;
     if options.foreground {
-        stay(&mut launched)?;
+        let ended = stay(&mut launched);
+        kubeconfig::release(profile, &layout, false)?;
+        return ended;
     }
     Ok(())
+}
+
+/// `kubik update-context`: the kubeconfig's entries as a start writes them.
+pub fn update_context(profile: &str) -> Result<(), Failure> {
+    let (layout, _) = place::existing(profile)?;
+    if !launch::is_running(&layout) {
+        return Err(Failure::not_running(profile));
+    }
+    connect_kubectl(profile, &layout, &StartOptions::default())
 }
 
 /// A daemon that was killed a moment ago still holds its lock but answers no more: waits for its end. One that hangs
@@ -96,6 +135,9 @@ pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, Cluster
     let port = api_port(options.api_port, &others)?;
     let nodes = options.nodes.unwrap_or(1);
     let mut config = plan_cluster(profile, slot, port, nodes, options.ephemeral);
+    if let Some(domain) = &options.dns_domain {
+        config.cluster_domain.clone_from(domain);
+    }
     amend(&mut config, options, &others)?;
     save(&layout, &config)?;
     Ok((layout, config))
@@ -180,6 +222,13 @@ fn refuse_changes(config: &ClusterConfig, options: &StartOptions) -> Result<(), 
     let nodes = options.nodes.map(usize::from);
     let changed = match () {
         () if nodes.is_some_and(|n| n != config.nodes.len()) => "--nodes",
+        () if options
+            .dns_domain
+            .as_ref()
+            .is_some_and(|d| *d != config.cluster_domain) =>
+        {
+            "--dns-domain"
+        }
         () if options.api_port.is_some_and(|port| port != config.api_port) => "--api-port",
         () => return Ok(()),
     };
@@ -299,6 +348,7 @@ fn already_running(profile: &str, layout: &Layout, options: &StartOptions) -> Re
     }
     match control::ask(layout, &Request::Status, Duration::from_secs(30)) {
         Ok(Answer::Done) => {
+            amend_running(profile, layout, options)?;
             screen::line(&format!("The cluster \"{profile}\" is running."));
             connect_kubectl(profile, layout, options)
         }
@@ -320,21 +370,73 @@ fn already_running(profile: &str, layout: &Layout, options: &StartOptions) -> Re
     }
 }
 
-/// Waits for the daemon's end. Ctrl-C reaches it through the bond: our end of the pipe closes with us.
+/// Options that a running cluster can still take: addons at once, registries from the next start on.
+fn amend_running(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
+    let about_registries = !options.registry_mirror.is_empty()
+        || !options.registry_ca.is_empty()
+        || !options.insecure_registry.is_empty()
+        || options.registry_port.is_some();
+    if about_registries {
+        let mut outcome = Ok(());
+        place::change(layout, |config| {
+            let others = StartOptions {
+                addons: Vec::new(),
+                ..options.clone()
+            };
+            outcome = amend(config, &others, &[]);
+        })?;
+        outcome?;
+        screen::line("What was said about registries counts from the next start on.");
+    }
+    let names = options.addons.iter();
+    names
+        .into_iter()
+        .try_for_each(|name| super::addons::set(profile, name, true))
+}
+
+/// Waits for the daemon's end, which the first signal to us begins. A second one ends us, and so, by the bond, it.
 fn stay(launched: &mut Launched) -> Result<(), Failure> {
     screen::line("Press Ctrl-C to stop the cluster.");
-    let ended = launched
-        .child
-        .wait()
-        .map_err(|e| Failure::host("wait for the daemon", &e))?;
-    if ended.success() {
-        Ok(())
-    } else {
-        Err(Failure::new(
-            "GUEST_ERROR",
-            80,
-            format!("the daemon ended: {ended}"),
-        ))
+    let failed = |e: std::io::Error| Failure::host("wait for the daemon", &e);
+    let daemon = Pid::from_raw(launched.child.id().cast_signed());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let ended = runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        // The child's own end is seen by a look at it: a signal of ours or SIGCHLD wakes us.
+        let mut children = signal(SignalKind::child())?;
+        let mut asked = false;
+        loop {
+            if let Some(ended) = launched.child.try_wait()? {
+                return Ok(Some(ended));
+            }
+            tokio::select! {
+                _ = children.recv() => continue,
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            if asked {
+                return Ok(None);
+            }
+            asked = true;
+            screen::line("Stopping the cluster; once more ends it at once.");
+            let _ = kill(daemon, Signal::SIGTERM);
+        }
+    });
+    match ended.map_err(failed)? {
+        Some(ended) if ended.success() => Ok(()),
+        Some(ended) => {
+            let text = format!("the daemon ended: {ended}");
+            Err(Failure::new("GUEST_ERROR", 80, text))
+        }
+        None => Err(Failure::new(
+            "MK_INTERRUPTED",
+            2,
+            "interrupted while stopping",
+        )),
     }
 }
 

@@ -17,7 +17,7 @@ pub enum ListFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Load images from archives (`docker save`, OCI layout as archive or directory; `-` reads standard input)
+    /// Load images from archives of `docker save` or OCI layouts (`-` is stdin)
     #[command(after_help = "Example:\n  docker save app:1 | kubik image load -")]
     Load {
         #[arg(required = true, value_name = "FILE")]
@@ -48,7 +48,7 @@ pub enum ImageCommand {
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<String>,
     },
-    /// Write images to an archive that `docker load` and `kubik image load` read (`-` is standard output)
+    /// Write images to an archive for `docker load` or `image load` (`-` is stdout)
     #[command(after_help = "Example:\n  kubik image save nginx:1.25 nginx.tar")]
     Save {
         #[arg(required = true, num_args = 2.., value_name = "IMAGE… FILE")]
@@ -62,7 +62,8 @@ pub enum ImageCommand {
         #[arg(value_name = "NAME")]
         name: String,
     },
-    /// Say how to build an image for this cluster (kubik has no builder of its own)
+    /// Say how to build an image for this cluster (kubik has no builder)
+    #[command(after_help = "Example:\n  kubik image build -t app:1 .")]
     Build {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         words: Vec<String>,

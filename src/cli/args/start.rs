@@ -1,13 +1,25 @@
 //! The options of `kubik start`.
 
+use super::{Output, foreign::Foreign};
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct StartOptions {
     /// Number of nodes; each is simulated on this machine with its own address and pods
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=32)
+    )]
     pub nodes: Option<u8>,
+    /// Checked only: this program serves one version of Kubernetes
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<String>,
+    /// Domain of the cluster's DNS, for a new cluster [default: cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_domain: Option<String>,
     /// Keep all state in memory: nothing is written to disk, nothing survives `stop`
     #[arg(long)]
     pub ephemeral: bool,
@@ -15,9 +27,9 @@ pub struct StartOptions {
     #[arg(long)]
     pub foreground: bool,
     /// Port of the API server; the first free one from 8443 if not given
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, alias = "apiserver-port", value_name = "PORT")]
     pub api_port: Option<u16>,
-    /// Ask this mirror before a registry: `docker.io=http://127.0.0.1:5000` (a bare address is for docker.io)
+    /// Ask this mirror before a registry; without a host it is Docker's own
     #[arg(long, value_name = "HOST=URL")]
     pub registry_mirror: Vec<String>,
     /// Believe registries that this certificate (PEM) vouches for, beside those the machine trusts
@@ -41,4 +53,15 @@ pub struct StartOptions {
     /// Do not make the cluster kubectl's current context
     #[arg(long)]
     pub keep_context: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long, alias = "download-only")]
+    pub dry_run: bool,
+    /// Remove the cluster when it cannot be started
+    #[arg(long)]
+    pub delete_on_failure: bool,
+    /// `json` prints the events that minikube's users read, one per line
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    #[command(flatten)]
+    pub foreign: Foreign,
 }

@@ -2,6 +2,7 @@
 
 pub mod apps;
 mod dashboard;
+mod habits;
 mod images;
 mod ingress;
 mod lifecycle;
@@ -13,6 +14,7 @@ mod security;
 mod settings;
 mod streams;
 mod volumes;
+mod starts;
 
 use super::{Story, concepts};
 
@@ -27,6 +29,8 @@ pub fn all() -> impl Iterator<Item = Story> {
         apps::STORIES,
         images::STORIES,
         volumes::STORIES,
+        habits::STORIES,
+        starts::STORIES,
         concepts::STORIES,
         security::STORIES,
         ingress::STORIES,
