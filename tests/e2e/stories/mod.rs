@@ -12,9 +12,9 @@ mod probes;
 mod resize;
 mod security;
 mod settings;
+mod starts;
 mod streams;
 mod volumes;
-mod starts;
 
 use super::{Story, concepts};
 
