@@ -11,6 +11,7 @@ mod pods;
 mod revision;
 mod share;
 
+mod autoscaler;
 mod certificate;
 mod collector;
 mod cronjob;
@@ -123,6 +124,7 @@ pub const ALL: &[(&str, Start)] = &[
     ("service", load_balancer::start),
     ("job", job::start),
     ("cronjob", cronjob::start),
+    ("horizontalpodautoscaler", autoscaler::start),
     ("node-lifecycle", node::start_lifecycle),
     ("taint-eviction", node::start_eviction),
     ("pod-garbage-collector", node::start_pod_collection),
