@@ -3,8 +3,10 @@
 pub mod apps;
 mod dashboard;
 mod habits;
+mod autoscaling;
 mod images;
 mod ingress;
+mod jobs;
 mod lifecycle;
 mod limits;
 mod pods;
@@ -15,6 +17,7 @@ mod settings;
 mod starts;
 mod streams;
 mod volumes;
+mod workloads;
 
 use super::{Story, concepts};
 
@@ -36,6 +39,9 @@ pub fn all() -> impl Iterator<Item = Story> {
         ingress::STORIES,
         limits::STORIES,
         dashboard::STORIES,
+        workloads::STORIES,
+        jobs::STORIES,
+        autoscaling::STORIES,
     ]
     .into_iter()
     .flatten()
