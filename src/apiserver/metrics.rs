@@ -6,6 +6,7 @@ use super::listen::{
     answer::{self, Answer},
     dispatch::Shown,
 };
+use crate::task::meter;
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -24,15 +25,16 @@ const BUCKETS: &[f64] = &[
 
 #[derive(Default)]
 pub struct Metrics {
-    running: AtomicI64,
+    reading: AtomicI64,
+    mutating: AtomicI64,
     requests: Mutex<BTreeMap<Labels, Counters>>,
 }
 
-pub struct Running<'a>(&'a Metrics);
+pub struct Running<'a>(&'a AtomicI64);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -56,9 +58,13 @@ struct Counters {
 
 impl Metrics {
     /// Counts a request as running until the guard is dropped.
-    pub fn begin(&self) -> Running<'_> {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        Running(self)
+    pub fn begin(&self, is_mutating: bool) -> Running<'_> {
+        let running = match is_mutating {
+            true => &self.mutating,
+            false => &self.reading,
+        };
+        running.fetch_add(1, Ordering::Relaxed);
+        Running(running)
     }
 
     /// A request was answered; of watches and sessions, the answer has begun.
@@ -84,20 +90,31 @@ impl Metrics {
         }
     }
 
-    pub fn answer(&self) -> Answer {
-        answer::bytes(200, "text/plain; version=0.0.4; charset=utf-8", self.text())
+    /// `objects` are the numbers of stored objects by resource.
+    pub fn answer(&self, objects: &BTreeMap<String, u64>) -> Answer {
+        let text = self.text(objects) + &meter::text();
+        answer::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 
-    fn text(&self) -> String {
+    fn text(&self, objects: &BTreeMap<String, u64>) -> String {
         let requests = self.requests.lock().expect("no panic while locked").clone();
         let mut out = String::new();
-        out.push_str("# HELP apiserver_current_inflight_requests Requests being served.\n");
+        out.push_str("# HELP apiserver_current_inflight_requests Maximal number of currently used inflight request limit of this apiserver per request kind in last second.\n");
         out.push_str("# TYPE apiserver_current_inflight_requests gauge\n");
-        let running = self.running.load(Ordering::Relaxed);
-        let _ = writeln!(
-            out,
-            "apiserver_current_inflight_requests{{request_kind=\"all\"}} {running}"
-        );
+        for (kind, running) in [("mutating", &self.mutating), ("readOnly", &self.reading)] {
+            let running = running.load(Ordering::Relaxed);
+            let _ = writeln!(
+                out,
+                "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {running}"
+            );
+        }
+        out.push_str("# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.\n# TYPE apiserver_storage_objects gauge\n");
+        for (resource, count) in objects {
+            let _ = writeln!(
+                out,
+                "apiserver_storage_objects{{resource=\"{resource}\"}} {count}"
+            );
+        }
         out.push_str("# HELP apiserver_request_total Requests answered.\n# TYPE apiserver_request_total counter\n");
         for (labels, counters) in &requests {
             let _ = writeln!(
@@ -177,15 +194,17 @@ mod tests {
             kind: kinds::find("", "v1", "pods"),
             subresource: "",
         };
-        let _running = metrics.begin();
+        let _running = metrics.begin(false);
         metrics.answered(&request, 200, Duration::from_millis(30));
-        let text = metrics.text();
+        let objects = BTreeMap::from([("deployments.apps".to_owned(), 3)]);
+        let text = metrics.text(&objects);
         let labels = "group=\"\",resource=\"pods\",subresource=\"\",verb=\"LIST\",version=\"v1\"";
         for line in [
             &format!("apiserver_request_total{{{labels},code=\"200\"}} 1\n"),
             &format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.025\"}} 0\n"),
             &format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.05\"}} 1\n"),
-            "apiserver_current_inflight_requests{request_kind=\"all\"} 1\n",
+            "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n",
+            "apiserver_storage_objects{resource=\"deployments.apps\"} 3\n",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -6,7 +6,7 @@
 //! ```
 //! Nothing polls: a worker in [`WorkQueue::next`] sleeps until it is notified or the earliest delay ends.
 
-use crate::task::backoff::Backoff;
+use crate::task::{backoff::Backoff, meter};
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     hash::Hash,
@@ -25,6 +25,8 @@ pub struct WorkQueue<K>(Arc<Inner<K>>);
 
 struct Inner<K> {
     state: Mutex<State<K>>,
+    /// As metrics print it; `None` for a queue nobody measures.
+    labels: Option<String>,
     added: Notify,
 }
 
@@ -57,7 +59,18 @@ impl<K: Clone + Eq + Hash + Send + 'static> Default for WorkQueue<K> {
 impl<K: Clone + Eq + Hash + Send + 'static> WorkQueue<K> {
     #[must_use]
     pub fn new() -> WorkQueue<K> {
+        WorkQueue::made(None)
+    }
+
+    /// A queue that metrics show under this name.
+    #[must_use]
+    pub fn named(name: &str) -> WorkQueue<K> {
+        WorkQueue::made(Some(format!("name=\"{name}\"")))
+    }
+
+    fn made(labels: Option<String>) -> WorkQueue<K> {
         WorkQueue(Arc::new(Inner {
+            labels,
             state: Mutex::new(State {
                 ready: VecDeque::new(),
                 waiting: HashSet::new(),
@@ -73,7 +86,14 @@ impl<K: Clone + Eq + Hash + Send + 'static> WorkQueue<K> {
     }
 
     pub fn add(&self, key: K) {
-        self.with(|state| state.add(key));
+        let depth = self.with(|state| {
+            state.add(key);
+            state.ready.len()
+        });
+        if let Some(labels) = &self.0.labels {
+            meter::QUEUE_ADDS.add(labels, 1);
+            self.measure(labels, depth);
+        }
         self.0.added.notify_one();
     }
 
@@ -93,6 +113,9 @@ impl<K: Clone + Eq + Hash + Send + 'static> WorkQueue<K> {
             *failures = failures.saturating_add(1);
             *failures
         });
+        if let Some(labels) = &self.0.labels {
+            meter::QUEUE_RETRIES.add(labels, 1);
+        }
         self.add_after(key, BACKOFF.jittered(failures));
     }
 
@@ -106,8 +129,12 @@ impl<K: Clone + Eq + Hash + Send + 'static> WorkQueue<K> {
         loop {
             // Made before looking, so that an addition in between is not missed.
             let added = self.0.added.notified();
-            let earliest = match self.with(State::pop) {
+            let (popped, depth) = self.with(|state| (state.pop(), state.ready.len()));
+            let earliest = match popped {
                 Ok((key, more)) => {
+                    if let Some(labels) = &self.0.labels {
+                        self.measure(labels, depth);
+                    }
                     if more {
                         self.0.added.notify_one();
                     }
@@ -136,6 +163,10 @@ impl<K: Clone + Eq + Hash + Send + 'static> WorkQueue<K> {
         if again {
             self.0.added.notify_one();
         }
+    }
+
+    fn measure(&self, labels: &str, depth: usize) {
+        meter::QUEUE_DEPTH.set(labels, i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut State<K>) -> R) -> R {

@@ -40,7 +40,7 @@ pub fn start(ctx: &ControllerContext) {
         client: ctx.client_of(IDENTITY),
         namespaces: ctx.informers.cache(),
         inventory: ctx.inventory.clone(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("namespace"),
         kinds: inventory::kinds()
             .into_iter()
             .filter(|kind| kind.is_namespaced())

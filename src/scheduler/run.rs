@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{name::Key, object::Object},
     client::{Client, EventKind, Recorder, WorkQueue, reference},
-    task::clock,
+    task::{clock, meter},
 };
 use futures_util::FutureExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -55,6 +55,12 @@ struct Bound {
     pod: Arc<PodInfo>,
     node: String,
     outcome: Result<(), bind::BindError>,
+}
+
+/// One attempt to place a pod has ended so.
+fn count(result: &str) {
+    let labels = format!("profile=\"default-scheduler\",result=\"{result}\"");
+    meter::SCHEDULE_ATTEMPTS.add(&labels, 1);
 }
 
 impl Scheduler {
@@ -199,7 +205,10 @@ impl Scheduler {
             self.turn = self.turn.wrapping_add(1);
             match decide(&pod, &self.world, self.turn) {
                 Outcome::Place { node, volumes } => self.place(pod, node, volumes),
-                Outcome::Refused(refusal) => self.refused(pod, refusal),
+                Outcome::Refused(refusal) => {
+                    count("unschedulable");
+                    self.refused(pod, refusal);
+                }
             }
             decided += 1;
             if decided % BURST == 0 {
@@ -239,6 +248,7 @@ impl Scheduler {
             .promised
             .retain(|_, claim| !claims.contains(claim));
         let Err(failure) = outcome else {
+            count("scheduled");
             let message = format!("Successfully assigned {} to {node}", pod.key);
             let about = reference(pod.pod.as_ref());
             self.recorder
@@ -250,6 +260,7 @@ impl Scheduler {
         if self.assumed.get(&pod.key).map(String::as_str) != Some(pod.uid()) {
             return;
         }
+        count("error");
         self.assumed.remove(&pod.key);
         self.world.remove(&pod.key);
         let now = Instant::now();

@@ -43,7 +43,9 @@ pub async fn serve(front: Arc<Front>, peer: Arc<Peer>, request: Request<Incoming
     let begun = Instant::now();
     let target = Target::of(&request);
     let shown = target.shown(&request);
-    let _running = front.metrics.begin();
+    // Watches and sessions are not in flight: they may last for hours.
+    let is_mutating = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let _running = (!target.is_long()).then(|| front.metrics.begin(is_mutating));
     let work = handle(&front, &peer, request, target.clone());
     let caught = AssertUnwindSafe(work).catch_unwind().await;
     let mut answer = caught.unwrap_or_else(|_| {
@@ -237,7 +239,8 @@ async fn fixed(front: &Front, parts: &Parts) -> Result<Option<Answer>, ApiError>
         return Ok(Some(answer));
     }
     if path == "/metrics" {
-        return Ok(Some(front.metrics.answer()));
+        let objects = front.config.registry.object_counts();
+        return Ok(Some(front.metrics.answer(&objects)));
     }
     if let Some(answer) = front.openapi.answer(parts).await? {
         return Ok(Some(answer));

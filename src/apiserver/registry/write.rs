@@ -12,7 +12,7 @@ use crate::{
     task::clock,
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 const ROLES: &str = "roles.rbac.authorization.k8s.io";
 const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
@@ -169,6 +169,19 @@ impl Registry {
             .range(&prefix, None)
             .filter_map(|entry| serde_json::from_slice(&entry.bytes).ok())
             .collect()
+    }
+
+    /// How many objects are stored, by where they lie (`deployments.apps`).
+    pub(in crate::apiserver) fn object_counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for entry in self.store.snapshot().range("/", None) {
+            let storage = entry.key.split('/').nth(1).unwrap_or_default();
+            match counts.get_mut(storage) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(storage.to_owned(), 1)),
+            }
+        }
+        counts
     }
 
     /// Brings the server's own indexes up to date with a key. Reads the newest state under the index's lock, so that

@@ -36,7 +36,7 @@ pub fn start(ctx: &ControllerContext) {
         actor: ctx.actor(IDENTITY, IDENTITY),
         autoscalers: ctx.informers.cache(),
         pods: ctx.informers.cache(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("horizontalpodautoscaler"),
         memories: Mutex::default(),
     };
     let mut stop = ctx.tasks.stop_signal();

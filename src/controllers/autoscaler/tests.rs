@@ -11,16 +11,18 @@ use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
+/// State, CPU request and use in thousandths of a core; −1: not measured.
+type Made = (&'static str, i64, i64);
+
 struct Look {
     autoscaler: Value,
     current: i32,
-    /// State, CPU request and use in thousandths of a core; −1: not measured.
-    pods: Vec<(&'static str, i64, i64)>,
+    pods: Vec<Made>,
     memory: Memory,
     now: Timestamp,
 }
 
-fn look(current: i32, pods: &[(&'static str, i64, i64)]) -> Look {
+fn look(current: i32, pods: &[Made]) -> Look {
     Look {
         autoscaler: json!({
             "metadata": {"namespace": "a", "name": "web"},
@@ -129,7 +131,7 @@ fn condition(draft: &Draft, type_: &str) -> String {
 fn load_decides_the_count() {
     const READY: &str = "Ready";
     // Replicas, pods, wanted.
-    let table: &[(i32, &[(&str, i64, i64)], i32)] = &[
+    let table: &[(i32, &[Made], i32)] = &[
         (1, &[(READY, 100, 100)], 2),
         (2, &[(READY, 100, 50), (READY, 100, 50)], 2),
         // Within a tenth nothing happens.
@@ -154,16 +156,7 @@ fn load_decides_the_count() {
         ),
     ];
     for (current, pods, wanted) in table {
-        let pods: Vec<(&'static str, i64, i64)> = pods
-            .iter()
-            .map(|(state, request, used)| {
-                let state = ["Ready", "Pending", "Starting"]
-                    .into_iter()
-                    .find(|one| one == state);
-                (state.unwrap(), *request, *used)
-            })
-            .collect();
-        let draft = look(*current, &pods).run();
+        let draft = look(*current, pods).run();
         assert_eq!(draft.status.desired_replicas, *wanted, "{current} {pods:?}");
         assert_eq!(condition(&draft, "ScalingActive"), "True ValidMetricFound");
     }

@@ -37,7 +37,7 @@ pub fn start(ctx: &ControllerContext) {
     let collector = Collector {
         client: ctx.client_of(IDENTITY),
         inventory: ctx.inventory.clone(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("garbage_collector"),
         absent: Mutex::default(),
     };
     let mut stop = ctx.tasks.stop_signal();

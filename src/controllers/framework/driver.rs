@@ -56,7 +56,7 @@ pub fn start<C: Controller>(
         actor: ctx.actor(identity, component),
         controller,
         name: identity,
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named(identity.trim_end_matches("-controller")),
         failures: Mutex::default(),
     };
     let mut stop = ctx.tasks.stop_signal();

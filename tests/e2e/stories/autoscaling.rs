@@ -45,6 +45,48 @@ fn load_is_measured_and_answered_with_replicas() {
     corner.k("autoscale deployment burn --cpu=50% --min=1 --max=3");
     corner.k("autoscale deployment vague --cpu=50% --min=1 --max=3");
 
+    measured(&corner);
+
+    // Four times of what is wanted: at once to the most that is allowed.
+    corner.until("hpa burn", ".status.desiredReplicas", "3");
+    corner.until("deployment burn", ".status.readyReplicas", "3");
+    corner.has_event("burn", "SuccessfulRescale New size: 3; reason: cpu resource utilization (percentage of request) above target");
+    let condition = |name: &str, type_: &str| {
+        corner.field(
+            &format!("hpa {name}"),
+            &format!(".status.conditions[?(@.type==\"{type_}\")].reason"),
+        )
+    };
+    assert_eq!(condition("burn", "ScalingActive"), "ValidMetricFound");
+    let row = corner.k("get hpa burn --no-headers");
+    assert!(
+        row.contains("Deployment/burn") && row.contains("%/50%"),
+        "{row}"
+    );
+    let v1 = place.kubectl(&[
+        "get",
+        "--raw",
+        "/apis/autoscaling/v1/namespaces/wl-load/horizontalpodautoscalers/burn",
+    ]);
+    assert!(v1.contains("\"targetCPUUtilizationPercentage\":50"), "{v1}");
+
+    // Without requests there is no utilization.
+    assert_eq!(
+        condition("vague", "ScalingActive"),
+        "FailedGetResourceMetric"
+    );
+    let why = corner.k("describe hpa vague");
+    assert!(
+        why.contains(
+            "failed to get cpu utilization: missing request for cpu in container main of Pod vague-"
+        ),
+        "{why}"
+    );
+    corner.end();
+}
+
+fn measured(corner: &Corner<'_>) {
+    let place = corner.place;
     let service = place.field(
         &["apiservice", "v1beta1.metrics.k8s.io"],
         ".status.conditions[0].type",
@@ -83,40 +125,18 @@ fn load_is_measured_and_answered_with_replicas() {
     );
     assert!(page("stats/summary").contains("\"usageNanoCores\""));
 
-    // Four times of what is wanted: at once to the most that is allowed.
-    corner.until("hpa burn", ".status.desiredReplicas", "3");
-    corner.until("deployment burn", ".status.readyReplicas", "3");
-    corner.has_event("burn", "SuccessfulRescale New size: 3; reason: cpu resource utilization (percentage of request) above target");
-    let condition = |name: &str, type_: &str| {
-        corner.field(
-            &format!("hpa {name}"),
-            &format!(".status.conditions[?(@.type==\"{type_}\")].reason"),
-        )
-    };
-    assert_eq!(condition("burn", "ScalingActive"), "ValidMetricFound");
-    let row = corner.k("get hpa burn --no-headers");
-    assert!(
-        row.contains("Deployment/burn") && row.contains("%/50%"),
-        "{row}"
-    );
-    let v1 = place.kubectl(&[
-        "get",
-        "--raw",
-        "/apis/autoscaling/v1/namespaces/wl-load/horizontalpodautoscalers/burn",
-    ]);
-    assert!(v1.contains("\"targetCPUUtilizationPercentage\":50"), "{v1}");
-
-    // Without requests there is no utilization.
-    assert_eq!(
-        condition("vague", "ScalingActive"),
-        "FailedGetResourceMetric"
-    );
-    let why = corner.k("describe hpa vague");
-    assert!(
-        why.contains(
-            "failed to get cpu utilization: missing request for cpu in container main of Pod vague-"
-        ),
-        "{why}"
-    );
-    corner.end();
+    let metrics = place.kubectl(&["get", "--raw", "/metrics"]);
+    for name in [
+        "apiserver_request_total{",
+        "apiserver_request_duration_seconds_bucket{",
+        "apiserver_current_inflight_requests{request_kind=\"readOnly\"} ",
+        "apiserver_storage_objects{resource=\"deployments.apps\"} ",
+        "workqueue_adds_total{name=\"deployment\"} ",
+        "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"} ",
+    ] {
+        assert!(
+            metrics.lines().any(|line| line.starts_with(name)),
+            "{name}\n{metrics}"
+        );
+    }
 }

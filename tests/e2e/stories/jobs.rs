@@ -79,6 +79,13 @@ fn jobs_end_as_they_say_and_cron_jobs_repeat() {
         r#"{"spec":{"suspend":false}}"#,
     ]);
 
+    ends(&corner);
+    details(&corner);
+    minute(&corner);
+    corner.end();
+}
+
+fn ends(corner: &Corner<'_>) {
     for (name, condition, reason) in [
         ("by-hand", "Complete", "CompletionsReached"),
         ("indexed", "Complete", "CompletionsReached"),
@@ -101,6 +108,9 @@ fn jobs_end_as_they_say_and_cron_jobs_repeat() {
             "{name}"
         );
     }
+}
+
+fn details(corner: &Corner<'_>) {
     assert_eq!(
         corner.field("job indexed", ".status.completedIndexes"),
         "0-2"
@@ -130,8 +140,10 @@ fn jobs_end_as_they_say_and_cron_jobs_repeat() {
             .k("logs job/by-hand")
             .ends_with("Hello from Kubernetes Cluster\n")
     );
+}
 
-    // The real minute that began with the story.
+/// The real minute that began with the story.
+fn minute(corner: &Corner<'_>) {
     corner.words(&[
         "wait",
         "--for=jsonpath={.status.lastSuccessfulTime}",
@@ -173,5 +185,4 @@ fn jobs_end_as_they_say_and_cron_jobs_repeat() {
         row.contains("*/1 * * * *") && row.contains("False"),
         "{row}"
     );
-    corner.end();
 }
