@@ -4,6 +4,7 @@ pub mod apps;
 mod dashboard;
 mod habits;
 mod autoscaling;
+mod dashboard;
 mod images;
 mod ingress;
 mod jobs;
