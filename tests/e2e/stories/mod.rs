@@ -1,10 +1,10 @@
 //! The stories, in the order they run: life cycle first, as the others stand on it.
 
 pub mod apps;
-mod dashboard;
-mod habits;
 mod autoscaling;
 mod dashboard;
+mod dashboard;
+mod habits;
 mod images;
 mod ingress;
 mod jobs;
