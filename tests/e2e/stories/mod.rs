@@ -3,7 +3,6 @@
 pub mod apps;
 mod autoscaling;
 mod dashboard;
-mod dashboard;
 mod habits;
 mod images;
 mod ingress;
