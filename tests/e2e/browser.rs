@@ -26,6 +26,17 @@ const FLAGS: &[&str] = &[
 ];
 /// Our pipes become the descriptors that Chromium reads commands from and answers on.
 const START: &str = r#"exec chromium "$@" about:blank 3<&0 4>&1 >/dev/null 2>&1 </dev/null"#;
+/// Pages tell in `openSockets` which WebSockets they hold.
+const WATCH_SOCKETS: &str = "
+    globalThis.openSockets = new Set();
+    globalThis.WebSocket = class extends WebSocket {
+        constructor(...all) {
+            super(...all);
+            openSockets.add(this);
+            this.addEventListener('close', () => openSockets.delete(this));
+        }
+    };
+";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Browser {
@@ -78,6 +89,8 @@ impl Browser {
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             browser.send(domain, &json!({}));
         }
+        let watched = json!({"source": WATCH_SOCKETS});
+        browser.send("Page.addScriptToEvaluateOnNewDocument", &watched);
         browser.size(width, height);
         browser
     }
@@ -140,6 +153,13 @@ impl Browser {
             "Emulation.setEmulatedMedia",
             &json!({"features": [feature]}),
         );
+    }
+
+    /// As if another tab had come to the front, or ours again.
+    pub fn hide(&mut self, is_hidden: bool) {
+        self.eval(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {is_hidden}, configurable: true }}); document.dispatchEvent(new Event('visibilitychange'))"
+        ));
     }
 
     pub fn open(&mut self, url: &str) {
@@ -217,6 +237,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // In good order, so that no process of its own still writes to the profile when that is removed.
+        let close = json!({"id": 0, "method": "Browser.close"});
+        let _ = self.commands.write_all(format!("{close}\0").as_bytes());
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

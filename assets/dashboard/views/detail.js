@@ -4,18 +4,22 @@ import { h, put, Scope } from '../core/dom.js';
 import { ACTIONS, kubectl } from '../core/actions.js';
 import { follow } from '../core/api.js';
 import { kinds } from '../core/catalog.js';
+import { selector } from '../core/format.js';
 import { here, go, link } from '../core/route.js';
 import { icon } from '../parts/icon.js';
-import { LogView } from '../parts/logs.js';
+import { LogView, groupLogs } from '../parts/logs.js';
 import { TerminalView } from '../parts/terminal.js';
 import { YamlView } from '../parts/yaml.js';
 import { command } from '../parts/dialog.js';
 import { statusOf, summary } from './summary.js';
 import { eventList } from './events.js';
 
+/** Kinds whose pods' logs are read together. */
+const GROUPS = new Set(['deployments.apps', 'statefulsets.apps', 'daemonsets.apps', 'replicasets.apps', 'jobs.batch', 'services']);
+
 const TABS = [
   { id: 'summary', label: 'Summary', isFor: () => true },
-  { id: 'logs', label: 'Logs', isFor: (kind) => kind.id === 'pods' },
+  { id: 'logs', label: 'Logs', isFor: (kind) => kind.id === 'pods' || GROUPS.has(kind.id) },
   { id: 'shell', label: 'Shell', isFor: (kind) => kind.id === 'pods' },
   { id: 'events', label: 'Events', isFor: (kind) => !kind.plural.startsWith('events') },
   { id: 'yaml', label: 'YAML', isFor: () => true },
@@ -171,8 +175,17 @@ export class Detail {
     put(this.pane, this.content.el);
   }
 
+  group(object) {
+    const wanted = object.spec?.selector;
+    const text = selector(wanted?.matchLabels || wanted?.matchExpressions ? wanted : wanted && { matchLabels: wanted });
+    if (!text) return { el: h('div.hint', h('h2', 'No pods of its own'), h('p', 'It selects no pods, so there are no logs to show.')) };
+    const view = groupLogs(this.tab, kinds.get('pods'), object.metadata.namespace, text);
+    return { el: view.el };
+  }
+
   make(id, about) {
-    if (id === 'logs') return new LogView(this.tab, about);
+    if (id === 'logs' && about.kind.id === 'pods') return new LogView(this.tab, { sources: [about] });
+    if (id === 'logs') return this.group(about.object);
     if (id === 'shell') return new TerminalView(this.tab, about);
     if (id === 'yaml') return new YamlView(this.tab, about);
     if (id === 'events') return eventList(this.tab, about.object);

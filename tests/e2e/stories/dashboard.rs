@@ -82,7 +82,9 @@ fn an_application_is_run_from_a_browser() {
     read_logs(&mut browser, &pod);
     use_a_shell(&mut browser, &pod);
     edit(&place, &mut browser);
+    read_the_logs_of_all(&mut browser);
     see_the_traffic(&mut browser);
+    rest_while_hidden(&place, &mut browser);
     both_themes_can_be_read(&mut browser);
     nothing_is_cut_off_on_a_phone(&mut browser);
     delete(&place, &mut browser);
@@ -175,17 +177,42 @@ fn replace(browser: &mut Browser, from: &str, to: &str) {
     ));
 }
 
+/// A pod that comes while its workload's logs are read is read as well.
+fn read_the_logs_of_all(browser: &mut Browser) {
+    let open = "#/list/deployments.apps?ns=dashboard&open=deployments.apps/dashboard/shop/logs";
+    browser.eval(&format!("location.hash = '{open}'"));
+    browser.until_text(".log-line", "안녕하세요 from shop-");
+    browser.click("[data-action=scale]");
+    browser.until("document.querySelector('dialog input[type=number]')?.value === '1'");
+    browser.eval("document.querySelector('dialog input[type=number]').value = 2");
+    browser.click("dialog [type=submit]");
+    let speakers =
+        "new Set([...document.querySelectorAll('.log-line b')].map((one) => one.textContent)).size";
+    browser.until(&format!("{speakers} === 2"));
+}
+
 fn see_the_traffic(browser: &mut Browser) {
     browser.eval("location.hash = '#/topology?ns=dashboard'");
     browser.until("document.querySelectorAll('.topo-card').length === 2");
     browser.until("document.querySelector('.wire.good')");
     browser.until_text(".topo-card", "ClusterIP service");
-    assert_eq!(
-        browser.eval("document.querySelectorAll('.pod.ready').length"),
-        1
-    );
+    browser.until("document.querySelectorAll('.pod.ready').length === 2");
     browser.eval("location.hash = '#/events?ns=dashboard'");
     browser.until_text(".event", "ScalingReplicaSet");
+}
+
+/// Nobody looks: no connection is open. What happened meanwhile is there when somebody looks again.
+fn rest_while_hidden(place: &Place, browser: &mut Browser) {
+    browser.eval("location.hash = '#/list/configmaps?ns=dashboard'");
+    browser.until_text(".tr", "kube-root-ca.crt");
+    browser.until("openSockets.size > 0");
+    browser.hide(true);
+    browser.until("openSockets.size === 0");
+    place.kubectl(&["create", "configmap", "meanwhile", "-n", NAMESPACE]);
+    assert_eq!(browser.eval("openSockets.size"), 0);
+    browser.hide(false);
+    browser.until_text(".tr", "meanwhile");
+    browser.until("openSockets.size > 0");
 }
 
 fn both_themes_can_be_read(browser: &mut Browser) {
