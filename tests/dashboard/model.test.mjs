@@ -122,3 +122,9 @@ test('lines go from left to right and stay in their box', () => {
   assert.equal(line([0, 4, 2], 10, 10), '0.0,9.0 5.0,1.0 10.0,5.0');
   assert.equal(line([0, 0], 10, 10), '0.0,9.0 10.0,9.0');
 });
+
+test('what has completed is no part of the traffic', () => {
+  const done = { ...pod('job-x', {}, { owner: { kind: 'Job', name: 'job' } }), status: { phase: 'Succeeded' } };
+  assert.deepEqual(graph({ pods: [done] }).nodes, []);
+  assert.deepEqual(graph({ pods: [done, pod('p')] }).nodes.map((node) => node.name), ['p']);
+});

@@ -98,7 +98,8 @@ export function graph({ ingresses = [], services = [], slices = [], pods = [] })
       outside: (ingress.status?.loadBalancer?.ingress ?? []).map((one) => one.ip ?? one.hostname),
     });
   }
-  nodes.push(...workloads.values());
+  // What has completed takes no traffic.
+  nodes.push(...[...workloads.values()].filter((one) => one.pods.some((pod) => pod.state !== 'done')));
   return { nodes: arrange(nodes, [...edges.values()]), edges: [...edges.values()] };
 }
 

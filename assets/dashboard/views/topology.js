@@ -19,7 +19,7 @@ export function mount(scope, root) {
   const canvas = h('div.topo-canvas', picture, columns);
   const hint = h('div');
   const heads = h('div.topo-heads', ['Ingresses', 'Services', 'Workloads and their pods'].map((text) => h('span', text)));
-  const legend = h('div.legend', [['ready', 'ready'], ['waiting', 'starting'], ['failed', 'failing'], ['done', 'completed']].map(([state, word]) => h('span', h('i', { class: `dot ${state}` }), word)));
+  const legend = h('div.legend', [['ready', 'ready'], ['waiting', 'starting'], ['failed', 'failing']].map(([state, word]) => h('span', h('i', { class: `dot ${state}` }), word)));
   put(root, h('div.page', h('header.page-head', h('h1', 'Topology'), h('span.spring'), legend), hint, h('div.topo.card', heads, canvas)));
   const feeds = {};
   const draw = paced(() => !scope.over && show());
