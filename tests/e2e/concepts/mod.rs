@@ -72,7 +72,12 @@ fn the_notes_work_as_they_say() {
     end_shared();
     let place = Place::new();
     let mirror = mirror::mirror_of_the_notes(&place);
-    place.must(&["start", "--registry-mirror", &mirror.url()]);
+    place.must(&[
+        "start",
+        "--driver=docker",
+        "--registry-mirror",
+        &mirror.url(),
+    ]);
     let folder = place.home.path().join("notes");
     fs::create_dir(&folder).unwrap();
     let sources = ["tests/e2e/seeds", "tests/e2e/concepts/manifests"];
