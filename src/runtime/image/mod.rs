@@ -76,6 +76,8 @@ struct Inner {
     index: Mutex<Index>,
     /// Held shared while layers arrive that no image in the index has yet, alone while unused ones are removed.
     arriving: RwLock<()>,
+    /// Held while the built-in image is made: two pods may ask for it at the same moment.
+    making: Mutex<()>,
 }
 
 impl Images {
@@ -100,6 +102,7 @@ impl Images {
             options,
             index: Mutex::new(index),
             arriving: RwLock::default(),
+            making: Mutex::default(),
         })))
     }
 
@@ -305,6 +308,10 @@ impl Images {
             let failed = |error: anyhow::Error| {
                 RuntimeError::Failed(format!("make image {text}: {error:#}"))
             };
+            let _alone = self.0.making.lock().expect("no panic while locked");
+            if let Some(id) = self.named(&reference) {
+                return Ok(Some(id));
+            }
             let (id, image) = builtin::make(&reference, &self.0.layers).map_err(failed)?;
             self.add(&id, image).map_err(failed)?;
             return Ok(Some(id));
@@ -390,6 +397,21 @@ mod tests {
         assert_eq!(again.list(), std::slice::from_ref(&info));
         again.remove("kubik/hello").unwrap();
         assert_eq!(fs::read_dir(&config.layers_dir).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_builtin_image_is_made_once_for_all_who_ask() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let images = Images::open(folder.path(), Options::default()).unwrap();
+        let ask = |images: Images| move || images.find("kubik/hello").unwrap().unwrap().id;
+        let all: Vec<_> = (0..8)
+            .map(|_| std::thread::spawn(ask(images.clone())))
+            .collect();
+        let ids: BTreeSet<String> = all.into_iter().map(|one| one.join().unwrap()).collect();
+        assert_eq!(ids.len(), 1);
     }
 
     #[test]
