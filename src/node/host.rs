@@ -46,6 +46,8 @@ pub struct Host {
     pub workers: Mutex<HashMap<String, Arc<Mailbox>>>,
     /// The pods that count against the node's resources, by uid.
     pub admitted: Mutex<BTreeMap<String, Arc<Pod>>>,
+    /// Rung when `admitted` has changed.
+    pub admitted_changed: Notify,
     /// Pods whose wish for more resources waits for room, by uid.
     pub deferred: Mutex<BTreeSet<String>>,
     /// Rung when the node's status may read differently: an image has come.
@@ -90,11 +92,17 @@ impl Host {
         let key = pod.key();
         let logs = format!("{}_{}_{uid}", key.namespace, key.name);
         Place {
-            cgroup: format!("{}/{}/kubepods", self.cluster.cgroup(), self.name()),
+            cgroup: self.kubepods(),
             log_dir: self.layout.pod_logs().join(logs),
             data_dir: self.layout.pod(uid).join("containers"),
             node: self.name().to_owned(),
         }
+    }
+
+    /// The cgroup of all pods of this node.
+    #[must_use]
+    pub fn kubepods(&self) -> String {
+        format!("{}/{}/kubepods", self.cluster.cgroup(), self.name())
     }
 
     #[must_use]

@@ -17,6 +17,7 @@ pub mod translate;
 mod act;
 mod admit;
 mod adopt;
+mod classes;
 mod heartbeat;
 mod hook;
 mod host;
@@ -118,6 +119,7 @@ impl Agent {
             workers: std::sync::Mutex::default(),
             admitted: std::sync::Mutex::default(),
             deferred: std::sync::Mutex::default(),
+            admitted_changed: tokio::sync::Notify::new(),
             node_changed: tokio::sync::Notify::new(),
             worker_ended: tokio::sync::Notify::new(),
             is_stopping: std::sync::atomic::AtomicBool::new(false),
@@ -128,6 +130,10 @@ impl Agent {
         let signal = stop();
         tasks.spawn(format!("node {name} status"), async move {
             heartbeat::keep_status(&status, signal).await;
+        });
+        let (classes, signal) = (Arc::clone(&host), stop());
+        tasks.spawn(format!("node {name} classes"), async move {
+            classes::keep(&classes, signal).await;
         });
         let signal = stop();
         tasks.spawn(format!("node {name} lease"), async move {
@@ -240,6 +246,7 @@ async fn adopt_all(host: &Arc<Host>) {
             let mut admitted = host.admitted.lock().expect("no panic while locked");
             let granted = resize::granted(pod, &observed.allocation.granted);
             admitted.insert(pod.uid().to_owned(), granted);
+            host.admitted_changed.notify_one();
         }
         employ(host, pod, observed);
     }
@@ -360,6 +367,7 @@ fn admission(host: &Host, pod: &Arc<Pod>) -> Option<Verdict> {
     let verdict = admit::admit(pod, &node, &allocatable, &others);
     if verdict.is_none() {
         admitted.insert(pod.uid().to_owned(), Arc::clone(pod));
+        host.admitted_changed.notify_one();
     }
     verdict
 }
@@ -378,5 +386,6 @@ fn grant(host: &Host, pod: &Arc<Pod>) -> Result<(), (&'static str, String)> {
         return Err((resize::DEFERRED, message));
     }
     admitted.insert(pod.uid().to_owned(), Arc::clone(pod));
+    host.admitted_changed.notify_one();
     Ok(())
 }

@@ -90,6 +90,9 @@ pub trait Runtime: Send + Sync {
         resources: Resources,
     ) -> Answer<'a, ()>;
 
+    /// Sets the CPU weight of a cgroup that holds sandboxes (1024 per core); makes it if it is missing.
+    fn set_group<'a>(&'a self, cgroup: &'a str, cpu_shares: u64) -> Answer<'a, ()>;
+
     /// CPU and memory from the container's cgroup.
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage>;
 

@@ -182,6 +182,7 @@ impl Worker {
         let mut admitted = self.host.admitted.lock().expect("no panic while locked");
         admitted.remove(self.pod.uid());
         drop(admitted);
+        self.host.admitted_changed.notify_one();
         self.host.room_made();
     }
 

@@ -269,6 +269,10 @@ impl Runtime for FakeRuntime {
         answer(self.world().set_resources(sandbox, container, resources))
     }
 
+    fn set_group<'a>(&'a self, _: &'a str, _: u64) -> Answer<'a, ()> {
+        answer(Ok(()))
+    }
+
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {
         answer(self.world().container(sandbox, container).map(|_| USAGE))
     }

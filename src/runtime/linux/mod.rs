@@ -167,6 +167,21 @@ impl Runtime for LinuxRuntime {
             .boxed()
     }
 
+    fn set_group<'a>(&'a self, cgroup: &'a str, cpu_shares: u64) -> Answer<'a, ()> {
+        let path = cgroup.to_owned();
+        let limits = Resources {
+            cpu_shares,
+            ..Resources::default()
+        };
+        async move {
+            let text = format!("set the weight of {path}");
+            let set = Tasks::blocking(move || super::cgroup::host().ensure(&path, &limits)).await;
+            let set = set.map_err(|error| RuntimeError::Failed(error.to_string()))?;
+            set.map_err(|error| RuntimeError::Failed(format!("{text}: {error}")))
+        }
+        .boxed()
+    }
+
     fn usage<'a>(&'a self, sandbox: &'a str, container: &'a str) -> Answer<'a, Usage> {
         self.shims.usage(sandbox, container).boxed()
     }

@@ -109,6 +109,13 @@ fn stop_keeps_objects_and_pods_come_back() {
         place.field(&["deployment", "hello"], ".status.readyReplicas"),
         "2"
     );
+    // How they ended is known, although nobody but the stopping daemon saw it.
+    let path = ".items[*].status.containerStatuses[*].lastState.terminated.reason";
+    let reasons = place.field(&["pods"], path);
+    assert!(
+        !reasons.is_empty() && !reasons.contains("Unknown"),
+        "{reasons}"
+    );
 }
 
 fn pods_survive_a_killed_daemon() {

@@ -445,6 +445,30 @@ fn classes_of_service(place: &Place) {
             .any(|root| fs::metadata(format!("{root}/kubik-{node}/{node}{tail}")).is_ok());
         assert!(found, "the cgroup of {pod}: {tail}");
     }
+    // A class weighs what its pods request; best-effort pods get what is left over.
+    let node = &place.profile;
+    let weight = |class: &str| {
+        let group = format!("kubik-{node}/{node}/kubepods/{class}");
+        let files = [
+            format!("/sys/fs/cgroup/cpu/{group}/cpu.shares"),
+            format!("/sys/fs/cgroup/{group}/cpu.weight"),
+        ];
+        let read = files.iter().find_map(|file| fs::read_to_string(file).ok());
+        read.unwrap().trim().parse::<u32>().unwrap()
+    };
+    assert!(
+        [1, 2].contains(&weight("besteffort")),
+        "{}",
+        weight("besteffort")
+    );
+    let least = if fs::exists("/sys/fs/cgroup/cpu").unwrap() {
+        204
+    } else {
+        8
+    };
+    place.eventually("the weight of burstable pods", || {
+        (weight("burstable") >= least).then_some(())
+    });
 }
 
 fn namespaces_shared_with_pod_and_host() {
