@@ -36,6 +36,13 @@
 //!   that lives only while the container is made; it ends with the container, however everything else dies.
 //! - **libcontainer makes containers, not further processes.** Its exec loses the seccomp profile and is slow for
 //!   probes, so the shim enters the container itself.
+//! - **A load balancer is an address that nobody has.** Addresses of Services of type LoadBalancer come from the end of
+//!   the pods' range, which is routed to the bridge and answered by packet rules alone, as ClusterIPs are: no foreign link
+//!   is touched, and the host needs no tunnel.
+//! - **A fence judges connections, not packets.** NetworkPolicies become one lookup by what conntrack knows of a packet's
+//!   connection, in both directions: replies need no rule, and a forbidden connection stops at once. Fences name
+//!   sandboxes; they stand before a pod has its link, and without a policy there is no rule at all. The host always passes,
+//!   and so does what the built-in ingress proxy sends.
 //! - **On cgroup v2 devices are filtered by an eBPF program of ours** (`runtime::device`): libcontainer's needs libbpf.
 
 pub mod api;

@@ -227,7 +227,8 @@ async fn foundations(
         service_ip: config.dns_service_ip(),
         listen: node_ip,
     };
-    let dns = dns::start(&settings, informers, tasks)
+    let own = client.acting_as(masters("system:kubik:dns"));
+    let dns = dns::start(&settings, &own, informers, tasks)
         .await
         .context("start DNS")?;
     let addresses = Addresses {

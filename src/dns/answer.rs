@@ -313,7 +313,7 @@ fn absolute(zone: &Zone, labels: &[&str]) -> Name {
 }
 
 /// Lower-case labels; `None` when they are not plain ASCII: then they are not ours.
-fn labels(name: &Name) -> Option<Vec<String>> {
+pub(super) fn labels(name: &Name) -> Option<Vec<String>> {
     let label = |label: &[u8]| {
         let text = std::str::from_utf8(label).ok()?;
         Some(text.to_ascii_lowercase())

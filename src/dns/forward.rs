@@ -3,6 +3,7 @@
 //! Loopback resolvers are fine: we run in the host's own network namespace. Without a way out the answer is a quick
 //! SERVFAIL, never a long wait: pods on a train ask for names too.
 
+use super::hosts::Hosts;
 use hickory_proto::{
     op::{Edns, Message, OpCode, Query, ResponseCode},
     rr::{Name, RecordType},
@@ -12,7 +13,7 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -76,6 +77,25 @@ fn nameservers(text: &str) -> Vec<SocketAddr> {
     addresses.map(|ip| SocketAddr::new(ip, 53)).collect()
 }
 
+/// `/etc/hosts`, read again whenever it has changed.
+struct HostsFile {
+    path: PathBuf,
+    read: Mutex<(Option<SystemTime>, Arc<Hosts>)>,
+}
+
+impl HostsFile {
+    fn now(&self) -> Arc<Hosts> {
+        let changed = fs::metadata(&self.path).and_then(|file| file.modified());
+        let changed = changed.ok();
+        let mut read = self.read.lock().expect("no panic while locked");
+        if read.0 != changed {
+            let text = fs::read_to_string(&self.path).unwrap_or_default();
+            *read = (changed, Arc::new(Hosts::of_host(&text)));
+        }
+        Arc::clone(&read.1)
+    }
+}
+
 struct Remembered {
     message: Message,
     since: Instant,
@@ -84,28 +104,45 @@ struct Remembered {
 
 pub struct Forwarder {
     servers: Servers,
+    hosts: HostsFile,
     /// Ours: asking ourselves would never end.
     own: Vec<Ipv4Addr>,
     cache: Mutex<HashMap<(Name, RecordType), Remembered>>,
 }
 
 impl Forwarder {
-    pub fn new(servers: Servers, own: Vec<Ipv4Addr>) -> Forwarder {
+    pub fn new(servers: Servers, hosts: PathBuf, own: Vec<Ipv4Addr>) -> Forwarder {
         Forwarder {
             servers,
+            hosts: HostsFile {
+                path: hosts,
+                read: Mutex::default(),
+            },
             own,
             cache: Mutex::default(),
         }
     }
 
-    /// What others say; SERVFAIL when nobody does.
-    pub async fn ask(&self, query: &Query) -> Message {
+    /// The host's own list of names.
+    pub fn hosts(&self) -> Arc<Hosts> {
+        self.hosts.now()
+    }
+
+    /// Answers of servers that are not to be asked any more.
+    pub fn forget(&self) {
+        self.cache.lock().expect("no panic while locked").clear();
+    }
+
+    /// What others say; SERVFAIL when nobody does. Without servers the host's are asked.
+    pub async fn ask(&self, query: &Query, servers: Option<&[SocketAddr]>) -> Message {
         if let Some(message) = self.recall(query) {
             return message;
         }
         let mut last = Message::error_msg(0, OpCode::Query, ResponseCode::ServFail);
-        let servers = self.servers.now().into_iter();
-        let others = servers.filter(|server| !self.is_own(server.ip()));
+        let servers = servers.map_or_else(|| self.servers.now(), <[SocketAddr]>::to_vec);
+        let others = servers
+            .into_iter()
+            .filter(|server| !self.is_own(server.ip()));
         for server in others.take(SERVERS_MAX) {
             match timeout(PATIENCE, exchange(server, query)).await {
                 Ok(Ok(message)) if message.metadata.response_code != ResponseCode::ServFail => {
@@ -263,9 +300,15 @@ mod tests {
     #[tokio::test]
     async fn without_a_way_out_the_answer_is_servfail_at_once() {
         let own = Ipv4Addr::new(127, 0, 0, 9);
-        let forwarder = Forwarder::new(Servers::Fixed(vec![(own, 53).into()]), vec![own]);
+        let forwarder = Forwarder::new(
+            Servers::Fixed(vec![(own, 53).into()]),
+            PathBuf::new(),
+            vec![own],
+        );
         let name = Name::from_ascii("example.org.").unwrap();
-        let answer = forwarder.ask(&Query::query(name, RecordType::A)).await;
+        let answer = forwarder
+            .ask(&Query::query(name, RecordType::A), None)
+            .await;
         assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
     }
 }

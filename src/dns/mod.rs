@@ -1,21 +1,29 @@
 //! Cluster DNS: records (pure), answers (pure), forwarding, the listener.
 //!
 //! Runs in the host's namespace on the address of the first node; the Service `kube-system/kube-dns` leads to it. The
-//! zone is kept up to date one Service at a time, in step with the caches.
+//! zone is kept up to date one Service at a time, in step with the caches. People set it up by a Corefile in the
+//! ConfigMap `kube-system/coredns`: a change is in force at once, a mistake is told as an event and changes nothing.
 
 pub mod answer;
+pub mod corefile;
 pub mod forward;
+pub mod hosts;
 pub mod records;
+pub mod rewrite;
 pub mod server;
 pub mod zone;
 
 use crate::{
     api::name::Key,
-    client::{Cache, Informers, WorkQueue},
+    client::{Cache, Client, EventKind, Informers, Recorder, WorkQueue, reference},
     task::Tasks,
 };
+use corefile::Corefile;
 use forward::{Forwarder, Servers};
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Service},
+    discovery::v1::EndpointSlice,
+};
 use server::Server;
 use std::{
     io,
@@ -23,11 +31,16 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-use tracing::info;
+use tokio::sync::Notify;
+use tracing::{info, warn};
 use zone::Zone;
 
 const PORT: u16 = 53;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+/// Where people set the server up.
+const CONFIG_MAP: (&str, &str) = ("kube-system", "coredns");
+const COREFILE: &str = "Corefile";
 /// Names the Service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -50,15 +63,20 @@ struct Caches {
 /// Answers where it listens: port 53, or another if that is taken on this address. UDP and TCP have the same port.
 pub async fn start(
     config: &DnsConfig,
+    client: &Client,
     informers: &Informers,
     tasks: &Tasks,
 ) -> io::Result<SocketAddr> {
     let (udp, tcp) = server::bind((config.listen, PORT).into()).await?;
     let address = udp.local_addr()?;
     let own = vec![config.listen, config.service_ip];
-    let forwarder = Forwarder::new(Servers::file(PathBuf::from(RESOLV_CONF)), own);
+    let servers = Servers::file(PathBuf::from(RESOLV_CONF));
+    let forwarder = Forwarder::new(servers, PathBuf::from(HOSTS), own);
     let zone = Zone::new(&config.domain, config.service_ip);
-    let server = Arc::new(Server::new(zone, forwarder));
+    let (setup, _) = corefile::parse(corefile::DEFAULT).map_err(io::Error::other)?;
+    let server = Arc::new(Server::new(zone, setup, forwarder));
+    let recorder = Recorder::new(client.clone(), tasks, "coredns", None);
+    let config_maps: Cache<ConfigMap> = informers.cache();
     let caches = Caches {
         services: informers.cache(),
         slices: informers.cache(),
@@ -68,6 +86,7 @@ pub async fn start(
         // Nothing is lost by dropping these half-way: clients ask again.
         tokio::select! {
             () = follow(&caches, &server) => {}
+            () = obey(&config_maps, &server, &recorder) => {}
             () = server::serve_udp(Arc::clone(&server), udp) => {}
             () = server::serve_tcp(Arc::clone(&server), tcp) => {}
             () = stop.stopped() => {}
@@ -75,6 +94,68 @@ pub async fn start(
     });
     info!(%address, "dns listens");
     Ok(address)
+}
+
+/// Keeps the setup in step with the ConfigMap. Without one the default is in force.
+async fn obey(config_maps: &Cache<ConfigMap>, server: &Server, recorder: &Recorder) {
+    let changed = Arc::new(Notify::new());
+    let told = Arc::clone(&changed);
+    let key = Key::new(CONFIG_MAP.0, CONFIG_MAP.1);
+    let wanted = key.clone();
+    config_maps.on_change(move |old, new| {
+        let map = new.or(old);
+        if map.is_some_and(|map| crate::api::object::Object::key(map.as_ref()) == wanted) {
+            told.notify_one();
+        }
+    });
+    config_maps.synced().await;
+    let mut seen = corefile::DEFAULT.to_owned();
+    loop {
+        let map = config_maps.get(&key);
+        let text = map
+            .as_ref()
+            .and_then(|map| map.data.as_ref()?.get(COREFILE));
+        let text = text.map_or(corefile::DEFAULT, String::as_str);
+        if text != seen {
+            text.clone_into(&mut seen);
+            let about = map.as_deref().map(reference);
+            let tell = |kind, reason: &str, message: &str| {
+                if let Some(about) = &about {
+                    recorder.event(about.clone(), kind, reason, message);
+                }
+            };
+            reload(text, server, tell);
+        }
+        changed.notified().await;
+    }
+}
+
+fn reload(text: &str, server: &Server, tell: impl Fn(EventKind, &str, &str)) {
+    let (setup, complaints) = match corefile::parse(text) {
+        Ok(parsed) => parsed,
+        Err(mistake) => {
+            warn!(mistake, "read the Corefile");
+            let message = format!("{mistake}; what was in force before stays so");
+            return tell(EventKind::Warning, "InvalidCorefile", &message);
+        }
+    };
+    server.set_up(with_cluster(setup));
+    info!(complaints = complaints.len(), "Corefile is in force");
+    tell(EventKind::Normal, "Reloaded", "Corefile is in force");
+    if !complaints.is_empty() {
+        let message = complaints.join("; ");
+        tell(EventKind::Warning, "UnsupportedDirective", &message);
+    }
+}
+
+/// The cluster cannot do without its own names, whatever else is wished for.
+fn with_cluster(mut setup: Corefile) -> Corefile {
+    if !setup.blocks.iter().any(|block| block.has_cluster)
+        && let Some(block) = setup.blocks.first_mut()
+    {
+        block.has_cluster = true;
+    }
+    setup
 }
 
 /// Keeps the zone in step with Services and their endpoints.

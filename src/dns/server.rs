@@ -4,12 +4,15 @@
 
 use super::{
     answer::{self, Reply},
+    corefile::{Block, Corefile, Upstream},
     forward::{Forwarder, PAYLOAD_MAX},
+    hosts::Listed,
+    rewrite,
     zone::Zone,
 };
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{RData, Record},
+    rr::{Name, RData, Record},
 };
 use std::{
     io,
@@ -39,18 +42,37 @@ const UDP_PLAIN: u16 = 512;
 
 pub struct Server {
     pub zone: RwLock<Zone>,
+    setup: RwLock<Arc<Corefile>>,
     forwarder: Forwarder,
     /// Rotates addresses, so that clients that take the first one spread.
     turn: AtomicUsize,
 }
 
+/// What is known about a question.
+struct Found {
+    code: ResponseCode,
+    is_own: bool,
+    answers: Vec<Record>,
+    authorities: Vec<Record>,
+    additionals: Vec<Record>,
+    /// An alias that is to be followed.
+    chase: Option<Name>,
+}
+
 impl Server {
-    pub fn new(zone: Zone, forwarder: Forwarder) -> Server {
+    pub fn new(zone: Zone, setup: Corefile, forwarder: Forwarder) -> Server {
         Server {
             zone: RwLock::new(zone),
+            setup: RwLock::new(Arc::new(setup)),
             forwarder,
             turn: AtomicUsize::new(0),
         }
+    }
+
+    /// From the next question on.
+    pub fn set_up(&self, setup: Corefile) {
+        *self.setup.write().expect("no panic while locked") = Arc::new(setup);
+        self.forwarder.forget();
     }
 
     /// `None`: this is no question, say nothing.
@@ -89,39 +111,79 @@ impl Server {
     }
 
     async fn fill(&self, response: &mut Message, query: &Query) {
-        let Some(reply) = self.own(query) else {
-            let theirs = self.forwarder.ask(query).await;
-            response.metadata.response_code = theirs.metadata.response_code;
-            response.answers = theirs.answers;
-            response.authorities = theirs.authorities;
-            return;
-        };
-        response.metadata.authoritative = true;
-        response.metadata.response_code = reply.code;
-        response.answers = reply.answers;
-        response.authorities = reply.authorities;
-        response.additionals = reply.additionals;
-        if let Some(name) = reply.chase {
+        let setup = Arc::clone(&self.setup.read().expect("no panic while locked"));
+        let mut found = self.step(&setup, query).await;
+        let mut chase = found.chase.take();
+        for _ in 0..ALIASES_MAX {
+            let Some(name) = chase else { break };
             let next = Query::query(name, query.query_type());
-            response.answers.extend(self.follow(next).await);
+            let more = self.step(&setup, &next).await;
+            found.answers.extend(more.answers);
+            chase = more.chase;
         }
+        response.metadata.authoritative = found.is_own;
+        response.metadata.response_code = found.code;
+        response.answers = found.answers;
+        response.authorities = found.authorities;
+        response.additionals = found.additionals;
     }
 
-    /// The records at the end of an alias, inside the cluster or outside.
-    async fn follow(&self, mut query: Query) -> Vec<Record> {
-        let mut found = Vec::new();
-        for _ in 0..ALIASES_MAX {
-            let Some(reply) = self.own(&query) else {
-                found.extend(self.forwarder.ask(&query).await.answers);
-                break;
-            };
-            found.extend(reply.answers);
-            match reply.chase {
-                Some(name) => query = Query::query(name, query.query_type()),
-                None => break,
+    /// What is known of a name itself; where an alias leads to is another step.
+    async fn step(&self, setup: &Corefile, query: &Query) -> Found {
+        // A name that is no text is nobody's in particular.
+        let name = answer::labels(query.name()).unwrap_or_default();
+        let Some(block) = setup.block(&name) else {
+            return Found::bare(ResponseCode::Refused);
+        };
+        let other = rewrite::rewritten(&block.rewrites, &name);
+        let Some((labels, other)) = other.and_then(|labels| Some((absolute(&labels)?, labels)))
+        else {
+            return self.look_up(block, query, &name).await;
+        };
+        let inner = Query::query(labels, query.query_type());
+        let mut found = self.look_up(block, &inner, &other).await;
+        for record in &mut found.answers {
+            if record.name == *inner.name() {
+                record.name = query.name().clone();
             }
         }
         found
+    }
+
+    async fn look_up(&self, block: &Block, query: &Query, name: &[String]) -> Found {
+        for hosts in &block.hosts {
+            if let Some(found) = Found::listed(hosts.answer(query, name)) {
+                return found;
+            }
+        }
+        if let Some(reply) = self.own(query).filter(|_| block.has_cluster) {
+            let is_pod = || {
+                self.zone
+                    .read()
+                    .expect("no panic while locked")
+                    .is_of_pods(name)
+            };
+            return match block.has_pods || !is_pod() {
+                true => Found::from(reply),
+                false => Found::bare(ResponseCode::NXDomain),
+            };
+        }
+        let theirs = match block.upstream(name) {
+            None => return Found::bare(ResponseCode::Refused),
+            Some(Upstream::Servers(servers)) => self.forwarder.ask(query, Some(servers)).await,
+            Some(Upstream::Host) => {
+                let listed = self.forwarder.hosts().answer(query, name);
+                if let Some(found) = Found::listed(listed) {
+                    return found;
+                }
+                self.forwarder.ask(query, None).await
+            }
+        };
+        Found {
+            answers: theirs.answers,
+            authorities: theirs.authorities,
+            ..Found::bare(theirs.metadata.response_code)
+        }
     }
 
     fn own(&self, query: &Query) -> Option<Reply> {
@@ -134,6 +196,52 @@ impl Server {
         }
         Some(reply)
     }
+}
+
+impl Found {
+    fn bare(code: ResponseCode) -> Found {
+        Found {
+            code,
+            is_own: false,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            chase: None,
+        }
+    }
+
+    fn listed(listed: Listed) -> Option<Found> {
+        let (code, answers) = match listed {
+            Listed::Pass => return None,
+            Listed::Nothing => (ResponseCode::NXDomain, Vec::new()),
+            Listed::Records(records) => (ResponseCode::NoError, records),
+        };
+        Some(Found {
+            is_own: true,
+            answers,
+            ..Found::bare(code)
+        })
+    }
+}
+
+impl From<Reply> for Found {
+    fn from(reply: Reply) -> Found {
+        Found {
+            code: reply.code,
+            is_own: true,
+            answers: reply.answers,
+            authorities: reply.authorities,
+            additionals: reply.additionals,
+            chase: reply.chase,
+        }
+    }
+}
+
+/// `None`: a rule made something that is no name.
+fn absolute(labels: &[String]) -> Option<Name> {
+    let mut name = Name::from_labels(labels.iter().map(|label| label.as_bytes())).ok()?;
+    name.set_fqdn(true);
+    Some(name)
 }
 
 /// Whoever sent something unreadable learns that, if it looks like a question at all.

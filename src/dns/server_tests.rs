@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dns::{
+    corefile,
     forward::Servers,
     zone::{Endpoint, Entry, Kind},
 };
@@ -9,6 +10,23 @@ use hickory_proto::rr::{Name, RecordType};
 use std::net::{IpAddr, Ipv4Addr};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+const COREFILE: &str = ".:53 {
+    rewrite name shop.example web.default.svc.inside.test
+    rewrite name suffix .apps.example .default.svc.inside.test answer auto
+    hosts {
+        192.0.2.5 gate.example
+        fallthrough
+    }
+    kubernetes
+    forward . /etc/resolv.conf
+}
+closed.example {
+    hosts {
+        192.0.2.6 one.closed.example
+    }
+}
+";
 
 /// A zone `<domain>` with a Service `default/web` at `address` and a headless one of so many endpoints.
 async fn serve(
@@ -36,11 +54,18 @@ async fn serve(
     zone.set(name("set"), Some(entry(Kind::Headless, endpoints)));
     let alias = Kind::External("web.default.svc.host.test".to_owned());
     zone.set(name("away"), Some(entry(alias, Vec::new())));
-    let forwarder = Forwarder::new(Servers::Fixed(servers), Vec::new());
-    let server = Arc::new(Server::new(zone, forwarder));
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), "192.0.2.77 printer.lan\n").unwrap();
+    let forwarder = Forwarder::new(Servers::Fixed(servers), hosts.path().to_owned(), Vec::new());
+    let (setup, _) = corefile::parse(COREFILE).unwrap();
+    let server = Arc::new(Server::new(zone, setup, forwarder));
     let (udp, tcp) = bind(SocketAddr::new(LOOPBACK, 0)).await.unwrap();
     let at = udp.local_addr().unwrap();
     let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _file = hosts;
+        std::future::pending::<()>().await;
+    });
     tasks.spawn(serve_udp(Arc::clone(&server), udp));
     tasks.spawn(serve_tcp(server, tcp));
     (at, tasks)
@@ -165,4 +190,33 @@ async fn a_taken_port_is_avoided() {
     let (second, tcp) = bind(taken).await.unwrap();
     assert_ne!(second.local_addr().unwrap(), taken);
     assert_eq!(second.local_addr().unwrap(), tcp.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn the_corefile_decides_what_is_done_with_a_name() {
+    let (server, _tasks) = serve("inside.test", "10.96.0.7", 0, Vec::new()).await;
+    for (name, code, expected) in [
+        ("shop.example.", ResponseCode::NoError, "10.96.0.7"),
+        ("web.apps.example.", ResponseCode::NoError, "10.96.0.7"),
+        ("gate.example.", ResponseCode::NoError, "192.0.2.5"),
+        ("printer.lan.", ResponseCode::NoError, "192.0.2.77"),
+        ("one.closed.example.", ResponseCode::NoError, "192.0.2.6"),
+        ("two.closed.example.", ResponseCode::NXDomain, ""),
+        ("elsewhere.example.", ResponseCode::ServFail, ""),
+    ] {
+        let bytes = question(name, RecordType::A).to_vec().unwrap();
+        let answer = over_udp(server, &bytes).await;
+        assert_eq!(answer.metadata.response_code, code, "{name}");
+        let data: Vec<String> = answer
+            .answers
+            .iter()
+            .map(|one| one.data.to_string())
+            .collect();
+        assert_eq!(data.join(" "), expected, "{name}");
+        let owner = |one: &Record| one.name.to_string() == name;
+        assert!(
+            answer.answers.iter().all(owner),
+            "under the name that was asked for"
+        );
+    }
 }

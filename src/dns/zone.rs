@@ -105,6 +105,15 @@ impl Zone {
         next.is_some_and(|((found, _), _)| found == namespace)
     }
 
+    /// Whether a name stands for pods by their address.
+    #[must_use]
+    pub fn is_of_pods(&self, name: &[String]) -> bool {
+        let inside = name.len().checked_sub(self.domain.len());
+        inside.is_some_and(|inside| {
+            name[inside..] == self.domain && name[..inside].last().is_some_and(|last| last == "pod")
+        })
+    }
+
     /// The names of an address, without the domain.
     pub fn names(&self, address: Ipv4Addr) -> impl Iterator<Item = &Vec<String>> {
         self.reverse.get(&address).into_iter().flatten()

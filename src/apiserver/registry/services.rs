@@ -394,9 +394,40 @@ fn carry_over(service: &mut Value, old: &Value) {
     if had_ports && keeps_ports && spec["healthCheckNodePort"].is_null() {
         spec["healthCheckNodePort"] = old["healthCheckNodePort"].clone();
     }
+    for (needs, fields) in TYPE_FIELDS {
+        if needs(old) && !needs(spec) {
+            drop_same(spec, old, fields);
+        }
+    }
     if let Some(spec) = spec.as_object_mut() {
         spec.retain(|_, value| !value.is_null());
     }
+}
+
+/// Fields that only some types have; a client that changes the type need not take them away itself.
+type TypeField = (fn(&Value) -> bool, &'static [&'static str]);
+
+const TYPE_FIELDS: &[TypeField] = &[
+    (
+        is_balanced,
+        &["allocateLoadBalancerNodePorts", "loadBalancerClass"],
+    ),
+    (is_outside, &["externalTrafficPolicy"]),
+    (needs_health_check, &["healthCheckNodePort"]),
+];
+
+fn is_balanced(spec: &Value) -> bool {
+    text(spec, "type") == "LoadBalancer"
+}
+
+fn is_outside(spec: &Value) -> bool {
+    is_balanced(spec)
+        || text(spec, "type") == "NodePort"
+        || !strings(&spec["externalIPs"]).is_empty()
+}
+
+fn needs_health_check(spec: &Value) -> bool {
+    is_balanced(spec) && text(spec, "externalTrafficPolicy") == "Local"
 }
 
 fn drop_same(new: &mut Value, old: &Value, fields: &[&str]) {
@@ -506,6 +537,12 @@ mod tests {
         name["spec"]["type"] = "ExternalName".into();
         carry_over(&mut name, &old);
         assert!(name["spec"].get("clusterIP").is_none(), "{name}");
+        let balanced = json!({"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": true,
+            "externalTrafficPolicy": "Local", "healthCheckNodePort": 30002}});
+        let mut plain = balanced.clone();
+        plain["spec"]["type"] = "ClusterIP".into();
+        carry_over(&mut plain, &balanced);
+        assert_eq!(plain, json!({"spec": {"type": "ClusterIP"}}));
     }
 
     #[test]

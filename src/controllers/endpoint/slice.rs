@@ -15,7 +15,9 @@ use crate::{
 use k8s_openapi::{
     api::{
         core::v1::{Node, ObjectReference, Pod, Service},
-        discovery::v1::{Endpoint, EndpointConditions, EndpointSlice},
+        discovery::v1::{
+            Endpoint, EndpointConditions, EndpointHints, EndpointSlice, ForNode, ForZone,
+        },
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -115,8 +117,10 @@ fn endpoint(service: &Service, pod: &Pod, family: &str, world: &World) -> Option
         .as_ref()
         .and_then(|name| world.all::<Node>().get(&Key::new("", name.clone())));
     let zone = node.and_then(|node| node.metadata.labels.as_ref()?.get(ZONE).cloned());
+    let hints = hints(service, node_name.as_ref(), zone.as_ref());
     Some(Endpoint {
         addresses,
+        hints,
         conditions: Some(EndpointConditions {
             ready: Some(publishes_unready(service) || (serving && !terminating)),
             serving: Some(serving),
@@ -134,6 +138,17 @@ fn endpoint(service: &Service, pod: &Pod, family: &str, world: &World) -> Option
         }),
         ..Endpoint::default()
     })
+}
+
+/// For whom an endpoint is meant when the Service wants traffic to stay near; `None`: for everybody.
+fn hints(service: &Service, node: Option<&String>, zone: Option<&String>) -> Option<EndpointHints> {
+    let wish = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let nodes = node.filter(|_| wish == "PreferSameNode");
+    let hints = EndpointHints {
+        for_nodes: nodes.map(|name| vec![ForNode { name: name.clone() }]),
+        for_zones: zone.map(|name| vec![ForZone { name: name.clone() }]),
+    };
+    (hints != EndpointHints::default()).then_some(hints)
 }
 
 fn meta(service: &Service) -> ObjectMeta {

@@ -6,7 +6,7 @@ use crate::{
     controllers::framework::{Controller, testing::Stage},
 };
 use k8s_openapi::api::{
-    core::v1::{EndpointSubset, Endpoints, Pod, Service},
+    core::v1::{EndpointSubset, Endpoints, Node, Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use serde_json::{Value, json};
@@ -140,6 +140,34 @@ fn a_headless_service_publishes_unready_pods_when_asked() {
         .clone()
         .unwrap();
     assert_eq!(labels["service.kubernetes.io/headless"], "");
+}
+
+#[test]
+fn endpoints_are_meant_for_those_near_them_when_asked() {
+    let mut stage = Stage::new(Slices);
+    stage.put::<Node>(
+        json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "z"}}}),
+    );
+    let hints = |stage: &mut Stage<Slices>, wish: Value| {
+        let mut spec = plain();
+        spec["trafficDistribution"] = wish;
+        service(stage, &spec);
+        pod(stage, "p1", "10.0.0.1", 8080, true);
+        stage.settle();
+        let slice = &stage.all::<EndpointSlice>()[0];
+        let hints = slice.endpoints.as_ref().unwrap()[0].hints.clone();
+        serde_json::to_value(hints).unwrap()
+    };
+    assert_eq!(hints(&mut stage, Value::Null), Value::Null);
+    let zone = json!([{"name": "z"}]);
+    assert_eq!(
+        hints(&mut stage, json!("PreferSameZone")),
+        json!({"forZones": zone})
+    );
+    assert_eq!(
+        hints(&mut stage, json!("PreferSameNode")),
+        json!({"forNodes": [{"name": "n"}], "forZones": zone})
+    );
 }
 
 fn subsets<C: Controller>(stage: &Stage<C>) -> Vec<EndpointSubset> {

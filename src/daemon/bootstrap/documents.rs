@@ -1,5 +1,6 @@
 //! The documents of `assets` with this cluster's addresses in it. Pure.
 
+use crate::dns::corefile;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub fn all(addresses: &Addresses) -> Result<Vec<Value>> {
         ("$DNS_SERVICE_IP", addresses.dns_service_ip.to_string()),
         ("$DNS_PORT", addresses.dns_port.to_string()),
         ("$NODE_IP", addresses.node_ip.to_string()),
+        // A JSON string is a YAML string.
+        ("$COREFILE", serde_json::to_string(corefile::DEFAULT)?),
     ];
     let mut all = Vec::new();
     for documents in DOCUMENTS {
@@ -51,7 +54,7 @@ mod tests {
             node_ip: Ipv4Addr::new(10, 244, 0, 1),
         };
         let documents = all(&addresses).unwrap();
-        assert!(documents.len() == 6);
+        assert!(documents.len() == 8);
         for document in documents {
             assert!(!document.to_string().contains('$'), "{document}");
             let (group, version) =

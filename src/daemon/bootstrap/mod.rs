@@ -46,7 +46,10 @@ async fn ensure(client: &Client, document: Value) -> Result<()> {
 
 /// Endpoints hold addresses of this start.
 fn is_ours_to_update(document: &Value) -> bool {
-    matches!(document["kind"].as_str(), Some("EndpointSlice"))
+    matches!(
+        document["kind"].as_str(),
+        Some("EndpointSlice" | "Endpoints")
+    )
 }
 
 async fn update(client: &Client, document: Value) -> Result<()> {
@@ -56,7 +59,7 @@ async fn update(client: &Client, document: Value) -> Result<()> {
         return Err(anyhow!("no object was answered"));
     };
     let mut stored: Value = serde_json::from_slice(&bytes)?;
-    for field in ["endpoints", "ports"] {
+    for field in ["endpoints", "ports", "subsets"] {
         if let Some(value) = document.get(field) {
             stored[field] = value.clone();
         }

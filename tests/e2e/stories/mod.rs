@@ -3,6 +3,7 @@
 pub mod apps;
 mod autoscaling;
 mod dashboard;
+mod dns;
 mod habits;
 mod images;
 mod ingress;
@@ -10,9 +11,11 @@ mod jobs;
 mod lifecycle;
 mod limits;
 mod pods;
+mod policies;
 mod probes;
 mod resize;
 mod security;
+mod services;
 mod settings;
 mod starts;
 mod streams;
@@ -42,6 +45,9 @@ pub fn all() -> impl Iterator<Item = Story> {
         workloads::STORIES,
         jobs::STORIES,
         autoscaling::STORIES,
+        policies::STORIES,
+        dns::STORIES,
+        services::STORIES,
     ]
     .into_iter()
     .flatten()
