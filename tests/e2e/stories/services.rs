@@ -650,7 +650,7 @@ spec:
 
 fn udp_clients_follow_the_pod() {
     let place = shared();
-    let script = "use IO::Socket::INET; use Sys::Hostname; my $s = IO::Socket::INET->new(LocalPort => 5300, Proto => 'udp') or die; while (defined(my $from = $s->recv(my $text, 512))) { $s->send(hostname()); }";
+    let script = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 5300, Proto => 'udp') or die; while (defined(my $from = $s->recv(my $text, 512))) { $s->send($ENV{HOSTNAME}); }";
     let image = Image::new("udp:test")
         .program("/usr/bin/perl")
         .tree("/usr/lib/x86_64-linux-gnu/perl-base")
