@@ -97,13 +97,16 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Any port: the browser may come through a tunnel.
+/// Any port: the browser may come through a tunnel. Nothing else may stand there: the name goes into a policy.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    matches!(name, "localhost" | "127.0.0.1" | "::1")
+    let names = ["localhost", "127.0.0.1", "[::1]"];
+    let rest = names.iter().find_map(|name| host.strip_prefix(name));
+    let port = |rest: &str| rest.strip_prefix(':').is_some_and(is_number);
+    rest.is_some_and(|rest| rest.is_empty() || port(rest))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads may come without an origin: browsers name it only for what can change something or was asked across.
@@ -172,6 +175,8 @@ mod tests {
             ("GET /", &["host: evil.example:7070"], false, "421"),
             ("GET /", &["host: 127.0.0.1.evil.example"], false, "421"),
             ("GET /", &["host: localhost.evil.example"], false, "421"),
+            ("GET /", &["host: localhost:1;script-src"], false, "421"),
+            ("GET /", &["host: localhost:"], false, "421"),
             ("GET /", &["host: 10.244.0.1:7070"], false, "421"),
             ("GET /", &[], false, "421"),
             // Reading.

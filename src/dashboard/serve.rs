@@ -42,9 +42,15 @@ const TICKET_BYTES_MAX: usize = 1024;
 /// Between attempts to accept when descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Strict: scripts and styles of ours only, no text ever becomes markup (`dom.js` makes every element).
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+/// Strict: scripts and styles of ours only, no text ever becomes markup (`dom.js` makes every element). WebSockets are
+/// named because not every browser takes them for `'self'`.
+fn page_policy(host: &str) -> String {
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws://{host}; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+}
+
 /// Whatever an object or a log holds, it is no page.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
 
@@ -183,6 +189,12 @@ impl Dashboard {
             request.headers(),
             has_session,
         );
+        // The guard has seen the host: a name of this machine and perhaps a port.
+        let host = request.headers().get(header::HOST);
+        let policy = match (verdict, host.and_then(|host| host.to_str().ok())) {
+            (Verdict::Asset, Some(host)) => page_policy(host),
+            _ => DATA_POLICY.to_owned(),
+        };
         let mut answer = match verdict {
             Verdict::Refused(refusal) => refused(refusal),
             Verdict::Asset => {
@@ -197,11 +209,7 @@ impl Dashboard {
                 self.0.api.answer(request).await
             }
         };
-        let policy = match verdict {
-            Verdict::Asset => PAGE_POLICY,
-            _ => DATA_POLICY,
-        };
-        protect(answer.headers_mut(), policy);
+        protect(answer.headers_mut(), &policy);
         answer
     }
 
@@ -294,9 +302,8 @@ fn accept(query: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&value).ok()
 }
 
-fn protect(headers: &mut HeaderMap, policy: &'static str) {
+fn protect(headers: &mut HeaderMap, policy: &str) {
     let all = [
-        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (
@@ -311,4 +318,7 @@ fn protect(headers: &mut HeaderMap, policy: &'static str) {
     for (name, value) in all {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    let policy =
+        HeaderValue::from_str(policy).expect("a policy of ours with a host that was checked");
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
 }

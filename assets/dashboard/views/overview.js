@@ -48,6 +48,7 @@ export function mount(scope, root) {
     put(welcome, isFresh && feeds.get('deployments.apps')?.isLoaded && h('div.card.welcome', h('div', h('h2', here.ns ? 'Nothing runs in this namespace' : 'Your cluster is ready'), h('p', 'Start something; it appears here the moment it exists.')), h('div.stack', command(`kubectl${here.ns ? ` -n ${here.ns}` : ''} create deployment web --image=nginx --replicas=2`), command(`kubectl${here.ns ? ` -n ${here.ns}` : ''} expose deployment web --port=80 --type=NodePort`))));
   };
 
+  let lately = 0;
   const stat = (name, href, value, note, picture) => h('a.card.stat', { href }, h('span.stat-name', name), h('span.stat-value', value), picture, h('span.stat-note', note));
 
   const drawCards = (pods) => {
@@ -100,8 +101,9 @@ export function mount(scope, root) {
     }
     for (const claim of objects('persistentvolumeclaims')) if (claim.status?.phase === 'Lost') bad.push([kinds.get('persistentvolumeclaims'), claim, 'Lost', 'Its volume is gone.']);
     const warnings = objects('events').filter((event) => event.type === 'Warning' && now - Date.parse(timeOf(event)) < RECENT_MS).length;
-    put(trouble, (bad.length > 0 || warnings > 0) && h('section.card.panel.trouble',
-      h('h2', icon('warn'), bad.length ? `${plural(bad.length, 'thing')} to look at` : 'Lately', h('span.spring'), warnings > 0 && h('a.quiet', { href: link({ page: 'events', ns: here.ns }) }, `${plural(warnings, 'warning')} in 15 minutes`)),
+    lately = warnings;
+    put(trouble, bad.length > 0 && h('section.card.panel.trouble',
+      h('h2', icon('warn'), `${plural(bad.length, 'thing')} to look at`),
       h('div.rows', bad.slice(0, 8).map(([kind, object, word, why]) => h('a.rowline', { href: openLink(kind, object) }, chip(word, 'bad'), h('b', object.metadata.name), h('span.muted', object.metadata.namespace), h('span.grow.ellipsis', { title: why }, why)))),
       bad.length > 8 && h('p.muted', `and ${bad.length - 8} more`)));
   };
@@ -123,14 +125,14 @@ export function mount(scope, root) {
   };
 
   const drawWorkloads = () => {
-    const all = WORKLOADS.flatMap((id) => objects(id).map((object) => [kinds.get(id), object])).filter(([, object]) => here.ns || object.metadata.namespace !== 'kube-system');
+    const all = WORKLOADS.flatMap((id) => objects(id).map((object) => [kinds.get(id), object])).filter(([, object]) => (here.ns || object.metadata.namespace !== 'kube-system') && !object.status?.completionTime);
     all.sort(([, a], [, b]) => Number(isAsWanted(a)) - Number(isAsWanted(b)) || (b.metadata.creationTimestamp ?? '').localeCompare(a.metadata.creationTimestamp ?? ''));
     put(workloads, h('h2', 'Workloads'), all.length ? h('div.rows', all.slice(0, 8).map(([kind, object]) => h('a.rowline', { href: openLink(kind, object) }, h('span.kindword', kind.kind), h('b.grow.ellipsis', object.metadata.name), !here.ns && h('span.muted', object.metadata.namespace), ratio(readiness(object))))) : h('p.muted', 'None yet.'), all.length > 8 && h('p', h('a.quiet', { href: link({ page: 'list', id: 'deployments.apps', ns: here.ns }) }, `All ${title(kinds.get('deployments.apps')).toLowerCase()}`)));
   };
 
   const drawRecent = () => {
     const events = newestFirst(objects('events')).slice(0, 12);
-    put(recent, h('h2', 'Recent events', h('span.spring'), h('a.quiet', { href: link({ page: 'events', ns: here.ns }) }, 'All')), events.length ? h('div.events', events.map((event) => eventLine(event))) : h('p.muted', 'Nothing happened in the last hour.'));
+    put(recent, h('h2', 'Recent events', h('span.spring'), h('a.quiet', { href: link({ page: 'events', ns: here.ns }) }, lately ? `${plural(lately, 'warning')} in 15 minutes` : 'All')), events.length ? h('div.events', events.map((event) => eventLine(event))) : h('p.muted', 'Nothing happened in the last hour.'));
   };
 
   show();
