@@ -5,7 +5,7 @@
 
 use super::{
     codec::accept::{self, clauses},
-    discovery::{self, subresource::subresources},
+    discovery::subresource::{self, subresources},
     listen::answer::{self, Answer, JSON},
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         openapi::{self, Resource, Subresource},
         schema,
     },
+    config::KUBERNETES,
     kinds::{self, Kind},
 };
 use http::{HeaderValue, header, request::Parts};
@@ -88,7 +89,7 @@ impl Document<'_> {
     }
 
     fn content(&self) -> Value {
-        let release = discovery::RELEASE;
+        let release = KUBERNETES;
         match self {
             Document::Everything => {
                 let all: Vec<_> = kinds::all().iter().copied().map(resource).collect();
@@ -132,7 +133,7 @@ fn token(path: &str) -> String {
     let text = format!("{build}{path}");
     format!(
         "{:016X}{:016X}",
-        schema::fingerprint(b""),
+        schema::fingerprint(&openapi::fingerprint().to_le_bytes()),
         schema::fingerprint(text.as_bytes())
     )
 }
@@ -155,7 +156,7 @@ fn wants_json(parts: &Parts) -> Result<(), ApiError> {
 }
 
 fn resource(kind: &'static Kind) -> Resource<'static> {
-    let sub = |sub: discovery::subresource::Subresource| Subresource {
+    let sub = |sub: subresource::Subresource| Subresource {
         name: Cow::Borrowed(sub.name),
         group: Cow::Borrowed(sub.response.group),
         version: Cow::Borrowed(sub.response.version),

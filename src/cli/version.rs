@@ -5,10 +5,8 @@ use super::{
     failure::Failure,
     screen,
 };
+use crate::config::KUBERNETES;
 use serde_json::json;
-
-/// The Kubernetes release whose API is served.
-pub const KUBERNETES: &str = "v1.36.2";
 
 pub fn run(options: &VersionOptions) -> Result<(), Failure> {
     let own = env!("CARGO_PKG_VERSION");

@@ -7,3 +7,6 @@ mod layout;
 pub use addon::{ADDONS, Addon, BUILT_IN, Switch, find_addon};
 pub use cluster::{ClusterConfig, IngressConfig, NodeConfig, plan_cluster};
 pub use layout::{Layout, RUN_ROOT, STATE_ROOT};
+
+/// The version of Kubernetes whose behavior this is.
+pub const KUBERNETES: &str = "v1.36.2";

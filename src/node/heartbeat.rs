@@ -7,6 +7,7 @@ use super::{admit::PODS_MAX, host::Host, machine::Machine, status::RUNTIME_SCHEM
 use crate::{
     api::{ApiError, call::PatchKind, name::Key, object::Object, time},
     client::EventKind,
+    config::KUBERNETES,
     runtime::model::ImageInfo,
     task::{Stop, clock},
 };
@@ -27,9 +28,6 @@ const RETRY: Duration = Duration::from_millis(200);
 const IMAGES_MAX: usize = 50;
 /// Memory kept free of pods, as upstream's default eviction threshold.
 const MEMORY_RESERVE_BYTES: i64 = 100 << 20;
-
-/// The version a client sees. What stands behind the number tells a bug report whose it is.
-pub const KUBELET_VERSION: &str = concat!("v1.36.2-kubik.", env!("CARGO_PKG_VERSION"));
 
 /// What the node offers to pods, in thousandths.
 #[must_use]
@@ -202,7 +200,7 @@ fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Va
             "machineID": machine.machine_id, "systemUUID": machine.system_uuid, "bootID": machine.boot_id,
             "kernelVersion": machine.kernel, "osImage": machine.os_image,
             "containerRuntimeVersion": format!("{RUNTIME_SCHEME}://{}", env!("CARGO_PKG_VERSION")),
-            "kubeletVersion": KUBELET_VERSION, "kubeProxyVersion": "",
+            "kubeletVersion": format!("{KUBERNETES}-kubik.{}", env!("CARGO_PKG_VERSION")), "kubeProxyVersion": "",
             "operatingSystem": "linux", "architecture": architecture(), "swap": {"capacity": machine.swap_bytes},
         },
         "images": images,

@@ -1,6 +1,6 @@
 //! Definitions: the table's types as schemas, and all that a set of resources refers to.
 
-use super::{Dialect, Resource};
+use super::{Dialect, Resource, description::Descriptions};
 use crate::api::schema::{self, Field, ListKind, Shape, Type};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -49,13 +49,15 @@ pub fn closure(resources: &[Resource<'_>], extra: &Map<String, Value>, dialect: 
         let others = resource.subresources.iter();
         wanted.extend(others.filter_map(|sub| of_kind(&sub.group, &sub.version, &sub.kind)));
     }
+    // Version 2 is one document of everything for old clients, who validate with it: they are spared the texts.
+    let texts = (dialect == Dialect::V3).then(Descriptions::unpack);
     let mut seen = BTreeSet::new();
     let mut schemas = Map::new();
     while let Some(name) = wanted.pop() {
         if !seen.insert(name.clone()) {
             continue;
         }
-        let schema = match (
+        let mut schema = match (
             scalar(&name, dialect),
             extra.get(&name),
             schema::lookup(&name),
@@ -66,6 +68,9 @@ pub fn closure(resources: &[Resource<'_>], extra: &Map<String, Value>, dialect: 
             _ => continue,
         };
         references(&schema, &mut wanted);
+        if let Some(texts) = &texts {
+            texts.describe(&name, &mut schema);
+        }
         schemas.insert(name, schema);
     }
     Value::Object(schemas)

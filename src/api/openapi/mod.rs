@@ -1,15 +1,17 @@
 //! OpenAPI documents: what kubectl's validation, apply and explain, and helm, read of the server (API chapter 1.4, 1.5).
 //!
 //! Documents follow from the table of fields and from the resources the caller names, built-in or custom; nothing is
-//! kept. They tell types, strategies, defaults and operations. Fields have no descriptions, and the deprecated watch
-//! paths are left out.
+//! kept. They tell types, strategies, defaults and operations, those of version 3 also what fields mean. The deprecated
+//! watch paths are left out.
 
 mod custom;
 mod definition;
+mod description;
 mod operation;
 mod path;
 
 pub use custom::{definition_name, definitions as custom_definitions};
+pub use description::fingerprint;
 
 use super::name::group_version;
 use serde_json::{Map, Value, json};

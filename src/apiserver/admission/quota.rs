@@ -302,6 +302,7 @@ fn is_in_scope(quota: &Value, storage: &str, object: &Value) -> bool {
         "BestEffort" => is_best_effort(object),
         "NotBestEffort" => !is_best_effort(object),
         "PriorityClass" => !text(&object["spec"], "priorityClassName").is_empty(),
+        "CrossNamespacePodAffinity" => has_affinity_elsewhere(object),
         _ => false,
     };
     let matches = |expression: &&Value| {
@@ -316,6 +317,23 @@ fn is_in_scope(quota: &Value, storage: &str, object: &Value) -> bool {
         }
     };
     scopes.into_iter().all(holds) && expressions.iter().all(matches)
+}
+
+/// Whether the pod wants to be near (or far from) pods of other namespaces.
+fn has_affinity_elsewhere(pod: &Value) -> bool {
+    let affinity = &pod["spec"]["affinity"];
+    let of = |kind: &str| {
+        let required = affinity[kind]["requiredDuringSchedulingIgnoredDuringExecution"].as_array();
+        let preferred =
+            affinity[kind]["preferredDuringSchedulingIgnoredDuringExecution"].as_array();
+        let preferred = preferred.into_iter().flatten();
+        let terms = required.into_iter().flatten();
+        let mut terms = terms.chain(preferred.map(|one| &one["podAffinityTerm"]));
+        terms.any(|term| {
+            !strings(&term["namespaces"]).is_empty() || !term["namespaceSelector"].is_null()
+        })
+    };
+    of("podAffinity") || of("podAntiAffinity")
 }
 
 fn is_best_effort(pod: &Value) -> bool {
@@ -383,6 +401,14 @@ mod tests {
             {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]},
         ]}}});
         assert!(!is_in_scope(&class, "pods", &best));
+        let abroad = json!({"spec": {"scopes": ["CrossNamespacePodAffinity"]}});
+        assert!(!is_in_scope(&abroad, "pods", &best));
+        let near = json!({"spec": {"affinity": {"podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 1, "podAffinityTerm": {"namespaces": ["other"]}},
+            ],
+        }}}});
+        assert!(is_in_scope(&abroad, "pods", &near));
         assert!(is_in_scope(
             &class,
             "pods",

@@ -14,7 +14,7 @@ use super::{
         answer::{self, Answer, JSON},
     },
 };
-use crate::{api::ApiError, kinds};
+use crate::{api::ApiError, config::KUBERNETES, kinds};
 pub use catalog::groups;
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use serde_json::{Value, json};
@@ -24,9 +24,6 @@ use std::collections::BTreeSet;
 /// The Kubernetes release whose behavior this server shows.
 pub const MAJOR: &str = "1";
 pub const MINOR: &str = "36";
-/// As OpenAPI documents name it.
-pub const RELEASE: &str = "v1.36.2";
-const GIT_VERSION: &str = concat!("v1.36.2+kubik", env!("CARGO_PKG_VERSION_MAJOR"));
 
 /// Paths besides groups and single health checks.
 const PATHS: &[&str] = &[
@@ -142,7 +139,7 @@ fn json_answer(document: &Value) -> Answer {
 fn version() -> Value {
     json!({
         "major": MAJOR, "minor": MINOR, "emulationMajor": MAJOR, "emulationMinor": MINOR,
-        "minCompatibilityMajor": MAJOR, "minCompatibilityMinor": "35", "gitVersion": GIT_VERSION,
+        "minCompatibilityMajor": MAJOR, "minCompatibilityMinor": "35", "gitVersion": format!("{KUBERNETES}+kubik{}", env!("CARGO_PKG_VERSION_MAJOR")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
     })

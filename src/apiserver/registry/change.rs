@@ -5,7 +5,6 @@ use super::{
     create::{create_object, default, drop_empty},
     finding,
     list::presented,
-    metadata,
     metadata::{strings, text},
     ownership, services,
     write::Refusal,
@@ -17,7 +16,7 @@ use crate::{
         decode, patch,
     },
     apiserver::admission::{self, Attempt, Operation},
-    kinds::{Kind, UpdateContext},
+    kinds::{Kind, UpdateContext, validate},
     store::{Entry, Expect},
 };
 use bytes::Bytes;
@@ -255,18 +254,13 @@ async fn wanted(
         bump_generation(kind, &mut new, old);
     }
     ownership::track(request, Some(old), &mut new, owners);
-    let mut found = Vec::new();
+    let mut found = validate::metadata_update(kind, &new, old);
     if let Some(validate) = kind.hooks.validate {
         found.extend(validate(&new));
     }
     if let Some(validate) = kind.hooks.validate_update {
         found.extend(validate(&new, context));
     }
-    found.extend(metadata::findings(kind, &new["metadata"]));
-    found.extend(metadata::update_findings(
-        &new["metadata"],
-        &old["metadata"],
-    ));
     if !found.is_empty() {
         return Err(ApiError::invalid(
             kind.group,

@@ -1,8 +1,7 @@
 //! `create`.
 
 use super::{
-    Request, body::Expected, identity, metadata, metadata::text, ownership, services,
-    write::Refusal,
+    Request, body::Expected, identity, metadata::text, ownership, services, write::Refusal,
 };
 use crate::{
     api::{
@@ -11,7 +10,7 @@ use crate::{
         schema, time,
     },
     apiserver::admission::{self, Attempt, Operation},
-    kinds::Kind,
+    kinds::{Kind, validate},
     store::Expect,
     task::clock,
 };
@@ -150,12 +149,10 @@ async fn complete(request: &Request<'_>, object: &mut Value) -> Result<Vec<Strin
     if request.verb != Verb::Patch {
         ownership::track(request, None, object, None);
     }
-    let mut found = kind
-        .hooks
-        .validate
-        .map(|validate| validate(object))
-        .unwrap_or_default();
-    found.extend(metadata::findings(kind, &object["metadata"]));
+    let mut found = validate::metadata(kind, object);
+    if let Some(validate) = kind.hooks.validate {
+        found.extend(validate(object));
+    }
     if !found.is_empty() {
         return Err(ApiError::invalid(
             kind.group,

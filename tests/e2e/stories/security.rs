@@ -25,6 +25,10 @@ pub const STORIES: &[Story] = &[
         "security::a_tls_secret_serves_https_from_a_pod",
         a_tls_secret_serves_https_from_a_pod,
     ),
+    (
+        "security::explain_says_what_fields_mean",
+        explain_says_what_fields_mean,
+    ),
 ];
 
 struct Running(Child);
@@ -524,4 +528,19 @@ fn immutable_secrets(place: &Place) {
     }
     let refused = patch("secret/registry", "{\"type\": \"Opaque\"}");
     assert!(refused.contains("field is immutable"), "{refused}");
+}
+
+fn explain_says_what_fields_mean() {
+    let place = shared();
+    let told = ctl(
+        &place,
+        "explain deployment.spec.strategy.rollingUpdate.maxSurge",
+    );
+    let text = "The maximum number of pods that can be scheduled above the desired number of pods.";
+    let flat = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains(text), "{told}");
+    let told = ctl(&place, "explain pod --recursive");
+    assert!(told.contains("Pod is a collection of containers"), "{told}");
+    let told = ctl(&place, "explain secret.immutable");
+    assert!(told.contains("FIELD: immutable <boolean>"), "{told}");
 }
