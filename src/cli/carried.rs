@@ -5,8 +5,8 @@ use super::{
     args::{Effect, FOREIGN, StartOptions},
     failure::Failure,
     screen,
-    version::KUBERNETES,
 };
+use crate::config::KUBERNETES;
 
 pub fn look(options: &StartOptions) -> Result<(), Failure> {
     if let Some(wanted) = &options.kubernetes_version {
