@@ -48,12 +48,20 @@ pub fn run(profile: &str, options: &DashboardOptions) -> Result<(), Failure> {
             screen::line(
                 "Open the link above in a browser. It lets one browser in, once, within an hour.",
             );
-            screen::line(
-                "From another machine, tunnel to it first: ssh -L PORT:127.0.0.1:PORT this-machine",
-            );
+            let port = port(&url);
+            screen::line(&format!(
+                "From another machine, tunnel to it first: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE"
+            ));
         }
     }
     Ok(())
+}
+
+/// Of a link of ours.
+fn port(url: &str) -> &str {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = url.rsplit_once("127.0.0.1:").map_or("", |(_, rest)| rest);
+    &rest[..digits(rest)]
 }
 
 fn has_display(is_set: impl Fn(&str) -> bool) -> bool {
@@ -111,6 +119,11 @@ mod tests {
         assert!(has_display(|name| name == "DISPLAY"));
         assert!(has_display(|name| name == "WAYLAND_DISPLAY"));
         assert!(!has_display(|_| false));
+    }
+
+    #[test]
+    fn the_tunnel_is_to_the_links_port() {
+        assert_eq!(port("http://127.0.0.1:7070/#ticket=x"), "7070");
     }
 
     #[test]
