@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     screen,
 };
-use crate::config::KUBERNETES;
+use crate::config::{KUBERNETES, KubeletConfig};
 
 pub fn look(options: &StartOptions) -> Result<(), Failure> {
     if let Some(wanted) = &options.kubernetes_version {
@@ -17,6 +17,19 @@ pub fn look(options: &StartOptions) -> Result<(), Failure> {
     }
     for note in notes(&options.foreign.0)? {
         screen::line(&note);
+    }
+    for text in &options.extra_config {
+        let known = KubeletConfig::default().set(text);
+        let known = known.map_err(|why| {
+            let text = format!("--extra-config {text}: {why}");
+            Failure::new("MK_USAGE", 14, text)
+                .advise("Example: --extra-config kubelet.eviction-hard=memory.available<500Mi")
+        })?;
+        if !known {
+            screen::line(&format!(
+                "--extra-config {text}: this setting of upstream's has no meaning here."
+            ));
+        }
     }
     Ok(())
 }

@@ -28,6 +28,15 @@ const KEYS: &[Key] = &[
         apply: |options, text| number(&mut options.api_port, text),
     },
     Key {
+        name: "extra-config",
+        apply: |options, text| {
+            if options.extra_config.is_empty() {
+                options.extra_config.push(text.to_owned());
+            }
+            true
+        },
+    },
+    Key {
         name: "insecure-registry",
         apply: |options, text| list(&mut options.insecure_registry, text),
     },

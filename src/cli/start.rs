@@ -164,6 +164,10 @@ fn amend(
     config
         .insecure_registries
         .extend(options.insecure_registry.iter().cloned());
+    for text in &options.extra_config {
+        // What is wrong with it, or has no meaning here, was said before.
+        let _ = config.kubelet.set(text);
+    }
     for file in &options.registry_ca {
         let text = authority(file)?;
         if !config.registry_authorities.contains(&text) {

@@ -1,5 +1,6 @@
 //! What a cluster was started with.
 
+use super::KubeletConfig;
 use super::addon::{Addon, Switch};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct ClusterConfig {
     pub addons: BTreeMap<String, bool>,
     #[serde(default)]
     pub ingress: IngressConfig,
+    #[serde(default)]
+    pub kubelet: KubeletConfig,
 }
 
 /// Where the ingress proxy listens, besides the nodes' own addresses.
@@ -170,6 +173,7 @@ pub fn plan_cluster(
         registry_port: 0,
         addons: BTreeMap::new(),
         ingress: IngressConfig::default(),
+        kubelet: KubeletConfig::default(),
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod addon;
 mod cluster;
+mod kubelet;
 mod layout;
 
 pub use addon::{ADDONS, Addon, BUILT_IN, Switch, find_addon};
 pub use cluster::{ClusterConfig, IngressConfig, NodeConfig, plan_cluster};
+pub use kubelet::{Amount, KubeletConfig};
 pub use layout::{Layout, RUN_ROOT, STATE_ROOT};
 
 /// The version of Kubernetes whose behavior this is.

@@ -202,8 +202,35 @@ pub async fn start(
     if let Some(previous) = &start.previous {
         // Its log and its last state are kept elsewhere; a failure here only costs disk until the sandbox goes.
         let _ = host.runtime.remove_container(sandbox, previous).await;
+        remove_old_attempts(host, pod, wanted.name(), start.attempt).await;
     }
     Ok(info)
+}
+
+/// Of the attempts before this one only the last is kept: what `kubectl logs --previous` shows.
+async fn remove_old_attempts(host: &Host, pod: &Pod, name: &str, attempt: u32) {
+    let logs = host.place(pod).log_dir.join(name);
+    let messages = host.layout.pod(pod.uid()).join("termination");
+    let prefix = format!("{name}-");
+    let work = move || {
+        let is_old = |digits: &str| {
+            let number = digits.parse::<u32>();
+            number.is_ok_and(|number| number + 1 < attempt)
+        };
+        let of_log = |file: &str| file.split('.').next().is_some_and(is_old);
+        let of_message = |file: &str| file.strip_prefix(prefix.as_str()).is_some_and(is_old);
+        remove_files(&logs, of_log);
+        remove_files(&messages, of_message);
+    };
+    let _ = Tasks::blocking(work).await;
+}
+
+fn remove_files(directory: &Path, is_old: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(&is_old) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 async fn create(

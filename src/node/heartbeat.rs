@@ -12,12 +12,9 @@ use crate::{
     task::{Stop, clock},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    coordination::v1::Lease,
-    core::v1::{Node, ObjectReference},
-};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tracing::{debug, info, warn};
 
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
@@ -26,8 +23,6 @@ const STATUS_PERIOD: Duration = Duration::from_secs(300);
 /// The pause after a refusal: at first start the API may not be complete yet.
 const RETRY: Duration = Duration::from_millis(200);
 const IMAGES_MAX: usize = 50;
-/// Memory kept free of pods, as upstream's default eviction threshold.
-const MEMORY_RESERVE_BYTES: i64 = 100 << 20;
 
 /// What the node offers to pods, in thousandths.
 #[must_use]
@@ -36,13 +31,11 @@ pub fn allocatable(machine: &Machine) -> super::admit::Allocatable {
         ("cpu".to_owned(), machine.cpus * 1000),
         (
             "memory".to_owned(),
-            (machine.memory_bytes - MEMORY_RESERVE_BYTES)
-                .max(0)
-                .saturating_mul(1000),
+            (machine.memory_bytes - machine.memory_reserve_bytes).saturating_mul(1000),
         ),
         (
             "ephemeral-storage".to_owned(),
-            (machine.storage_bytes / 10 * 9).saturating_mul(1000),
+            (machine.storage_bytes - machine.storage_reserve_bytes).saturating_mul(1000),
         ),
     ])
 }
@@ -80,7 +73,7 @@ async fn write(host: &Host, written: &mut Option<Value>) -> Result<(), ApiError>
             let node: Node = serde_json::from_value(object(host)).map_err(ApiError::internal)?;
             let node = host.client.create(&node).await?;
             info!(node = host.name(), "registered the node");
-            tell(host, "Starting", "Starting kubelet.");
+            host.node_event(EventKind::Normal, "Starting", "Starting kubelet.");
             node
         }
         Err(failure) => return Err(failure),
@@ -108,10 +101,11 @@ async fn write(host: &Host, written: &mut Option<Value>) -> Result<(), ApiError>
         let patch = json!({"metadata": object["metadata"], "spec": object["spec"]});
         host.client.patch::<Node>(&key, None, kind, &patch).await?;
     }
+    tell_strains(host, &old, &host.pressure.conditions());
     *written = Some(plain);
     if !was_ready {
         let text = format!("Node {} status is now: NodeReady", host.name());
-        tell(host, "NodeReady", &text);
+        host.node_event(EventKind::Normal, "NodeReady", &text);
     }
     Ok(())
 }
@@ -123,17 +117,6 @@ fn is_registered(node: &Node, host: &Host) -> bool {
     let mut labels = labels.into_iter().flatten();
     labels.all(|(key, value)| found["metadata"]["labels"][key] == *value)
         && found["spec"]["podCIDR"] == wanted["spec"]["podCIDR"]
-}
-
-fn tell(host: &Host, reason: &str, text: &str) {
-    let about = ObjectReference {
-        kind: Some("Node".to_owned()),
-        name: Some(host.name().to_owned()),
-        // As upstream: the name stands for the uid, which the kubelet may not know yet.
-        uid: Some(host.name().to_owned()),
-        ..ObjectReference::default()
-    };
-    host.recorder.event(about, EventKind::Normal, reason, text);
 }
 
 fn architecture() -> &'static str {
@@ -187,14 +170,14 @@ fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Va
     json!({
         "capacity": capacity(machine.storage_bytes, memory(machine.memory_bytes)),
         "allocatable": capacity(
-            machine.storage_bytes / 10 * 9,
-            memory((machine.memory_bytes - MEMORY_RESERVE_BYTES).max(0)),
+            machine.storage_bytes - machine.storage_reserve_bytes,
+            memory(machine.memory_bytes - machine.memory_reserve_bytes),
         ),
         "addresses": [
             {"type": "InternalIP", "address": host.address().to_string()},
             {"type": "Hostname", "address": host.name()},
         ],
-        "conditions": conditions(old, now),
+        "conditions": conditions(old, &host.pressure.conditions(), now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {
             "machineID": machine.machine_id, "systemUUID": machine.system_uuid, "bootID": machine.boot_id,
@@ -216,14 +199,40 @@ fn condition(node: &Node, kind: &str) -> Option<(String, Option<Timestamp>)> {
     Some((found.status.clone(), at))
 }
 
-fn conditions(old: &Node, now: Timestamp) -> Vec<Value> {
-    #[rustfmt::skip]
-    let rows = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ];
+/// A condition of pressure: its name; reason and message while it stands and while it does not; both events.
+struct Strain(&'static str, [&'static str; 3], [&'static str; 3]);
+
+#[rustfmt::skip]
+const STRAINS: &[Strain] = &[
+    Strain(
+        "MemoryPressure",
+        ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available", "NodeHasInsufficientMemory"],
+        ["KubeletHasSufficientMemory", "kubelet has sufficient memory available", "NodeHasSufficientMemory"],
+    ),
+    Strain(
+        "DiskPressure",
+        ["KubeletHasDiskPressure", "kubelet has disk pressure", "NodeHasDiskPressure"],
+        ["KubeletHasNoDiskPressure", "kubelet has no disk pressure", "NodeHasNoDiskPressure"],
+    ),
+    Strain(
+        "PIDPressure",
+        ["KubeletHasInsufficientPID", "kubelet has insufficient PID available", "NodeHasInsufficientPID"],
+        ["KubeletHasSufficientPID", "kubelet has sufficient PID available", "NodeHasSufficientPID"],
+    ),
+];
+
+fn conditions(old: &Node, strains: &BTreeSet<&'static str>, now: Timestamp) -> Vec<Value> {
+    let mut rows: Vec<(&str, &str, &str, &str)> = Vec::new();
+    for Strain(kind, yes, no) in STRAINS {
+        let (status, [reason, message, _]) = if strains.contains(kind) {
+            ("True", yes)
+        } else {
+            ("False", no)
+        };
+        rows.push((kind, status, reason, message));
+    }
+    let ready = "kubelet is posting ready status";
+    rows.push(("Ready", "True", "KubeletReady", ready));
     let row = |(kind, status, reason, message): (&str, &str, &str, &str)| {
         let before = condition(old, kind).filter(|(before, _)| before == status);
         let changed_at = before.and_then(|(_, at)| at).unwrap_or(now);
@@ -233,6 +242,21 @@ fn conditions(old: &Node, now: Timestamp) -> Vec<Value> {
         })
     };
     rows.into_iter().map(row).collect()
+}
+
+/// The events of conditions that read differently from what the API has.
+fn tell_strains(host: &Host, old: &Node, strains: &BTreeSet<&'static str>) {
+    for Strain(kind, yes, no) in STRAINS {
+        let stands = strains.contains(kind);
+        let Some((before, _)) = condition(old, kind) else {
+            continue;
+        };
+        if (before == "True") != stands {
+            let reason = if stands { yes[2] } else { no[2] };
+            let text = format!("Node {} status is now: {reason}", host.name());
+            host.node_event(EventKind::Normal, reason, &text);
+        }
+    }
 }
 
 /// Renews the lease until the daemon stops.
@@ -294,7 +318,8 @@ mod tests {
             {"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:07Z"},
             {"type": "DiskPressure", "status": "True", "lastTransitionTime": "1970-01-01T00:00:07Z"}]}});
         let old: Node = serde_json::from_value(old).unwrap();
-        let found = conditions(&old, Timestamp::from_second(9).unwrap());
+        let strains = BTreeSet::from(["PIDPressure"]);
+        let found = conditions(&old, &strains, Timestamp::from_second(9).unwrap());
         let found: Vec<String> = found
             .iter()
             .map(|one| {
@@ -310,7 +335,7 @@ mod tests {
             [
                 "MemoryPressure=False 1970-01-01T00:00:09Z",
                 "DiskPressure=False 1970-01-01T00:00:09Z",
-                "PIDPressure=False 1970-01-01T00:00:09Z",
+                "PIDPressure=True 1970-01-01T00:00:09Z",
                 "Ready=True 1970-01-01T00:00:07Z",
             ]
         );

@@ -5,6 +5,7 @@ use super::{
     machine::Machine,
     mailbox::Mailbox,
     pause::Pauses,
+    pressure::Pressure,
     translate::{Facts, Place, env::Sources},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     task::Tasks,
 };
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+    ConfigMap, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -53,6 +54,11 @@ pub struct Host {
     /// Rung when the node's status may read differently: an image has come.
     pub node_changed: Notify,
     pub worker_ended: Notify,
+    /// Rung when a pod was admitted.
+    pub pods_came: Notify,
+    /// Rung when an image was pulled.
+    pub image_came: Notify,
+    pub pressure: Pressure,
     /// No new pods are taken up: the daemon is stopping its pods.
     pub is_stopping: AtomicBool,
     pub pauses: Pauses,
@@ -147,6 +153,18 @@ impl Host {
         for worker in waiting.iter().filter_map(|uid| self.worker(uid)) {
             worker.tell(|mail| mail.has_room = true);
         }
+    }
+
+    /// An event about the node itself.
+    pub fn node_event(&self, kind: EventKind, reason: &str, text: &str) {
+        let about = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(self.name().to_owned()),
+            // As upstream: the name stands for the uid, which the kubelet may not know yet.
+            uid: Some(self.name().to_owned()),
+            ..ObjectReference::default()
+        };
+        self.recorder.event(about, kind, reason, text);
     }
 
     #[must_use]

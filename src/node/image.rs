@@ -103,6 +103,7 @@ pub async fn ensure(host: &Host, pod: &Pod, asked: &Asked<'_>) -> Result<ImageIn
                     info!(pod = %pod.key(), image = reference, millis = all, "pulled image");
                     tell(EventKind::Normal, "Pulled", &text);
                     host.node_changed.notify_one();
+                    host.image_came.notify_one();
                     return Ok(image);
                 }
                 Err(trouble) => {

@@ -9,6 +9,9 @@ pub struct Machine {
     pub memory_bytes: i64,
     /// Of the file system that holds the cluster's state.
     pub storage_bytes: i64,
+    /// What pods are not offered, because eviction begins there.
+    pub memory_reserve_bytes: i64,
+    pub storage_reserve_bytes: i64,
     pub machine_id: String,
     pub system_uuid: String,
     pub boot_id: String,
@@ -29,6 +32,8 @@ impl Machine {
             memory_bytes: kibibytes(&memory, "MemTotal") * 1024,
             swap_bytes: kibibytes(&memory, "SwapTotal") * 1024,
             storage_bytes: space(state).0,
+            memory_reserve_bytes: 0,
+            storage_reserve_bytes: 0,
             system_uuid: match line("/sys/class/dmi/id/product_uuid") {
                 none if none.is_empty() => id.clone(),
                 uuid => uuid,

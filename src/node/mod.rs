@@ -18,12 +18,14 @@ mod act;
 mod admit;
 mod adopt;
 mod classes;
+mod collect;
 mod heartbeat;
 mod hook;
 mod host;
 mod image;
 mod machine;
 mod mailbox;
+mod pressure;
 mod probe;
 mod serve;
 mod signal;
@@ -90,11 +92,16 @@ impl Agent {
             network,
             tasks,
         } = context;
-        let name = config.name.clone();
-        let recorder = Recorder::new(client.clone(), &tasks, "kubelet", Some(name.clone()));
+        let name = Some(config.name.clone());
+        let recorder = Recorder::new(client.clone(), &tasks, "kubelet", name);
         let state = layout.state.clone();
-        let machine = Tasks::blocking(move || Machine::read(&state)).await?;
         let paused = pause::read(&layout);
+        let mut machine = Tasks::blocking(move || Machine::read(&state)).await?;
+        (machine.memory_reserve_bytes, machine.storage_reserve_bytes) = pressure::reserve(
+            &cluster.kubelet,
+            machine.memory_bytes,
+            machine.storage_bytes,
+        );
         let host = Arc::new(Host {
             machine,
             caches: Caches {
@@ -113,7 +120,7 @@ impl Agent {
             runtime,
             network,
             recorder,
-            tasks: tasks.clone(),
+            tasks,
             starts: Semaphore::new(STARTS_MAX),
             pulls: image::Pulls::default(),
             workers: std::sync::Mutex::default(),
@@ -122,30 +129,13 @@ impl Agent {
             admitted_changed: tokio::sync::Notify::new(),
             node_changed: tokio::sync::Notify::new(),
             worker_ended: tokio::sync::Notify::new(),
+            pods_came: tokio::sync::Notify::new(),
+            image_came: tokio::sync::Notify::new(),
+            pressure: pressure::Pressure::default(),
             is_stopping: std::sync::atomic::AtomicBool::new(false),
             pauses: pause::Pauses::new(paused),
         });
-        let (status, lease, pods) = (Arc::clone(&host), Arc::clone(&host), Arc::clone(&host));
-        let stop = || tasks.stop_signal();
-        let signal = stop();
-        tasks.spawn(format!("node {name} status"), async move {
-            heartbeat::keep_status(&status, signal).await;
-        });
-        let (classes, signal) = (Arc::clone(&host), stop());
-        tasks.spawn(format!("node {name} classes"), async move {
-            classes::keep(&classes, signal).await;
-        });
-        let signal = stop();
-        tasks.spawn(format!("node {name} lease"), async move {
-            heartbeat::keep_lease(&lease, signal).await;
-        });
-        let mut signal = stop();
-        tasks.spawn(format!("node {name} pods"), async move {
-            tokio::select! {
-                () = look_after(&pods) => {}
-                () = signal.stopped() => {}
-            }
-        });
+        begin(&host);
         Ok(Arc::new(Agent {
             host,
             samples: serve::Samples::default(),
@@ -191,6 +181,38 @@ impl Agent {
     fn samples(&self) -> &serve::Samples {
         &self.samples
     }
+}
+
+/// Starts the tasks of an agent.
+fn begin(host: &Arc<Host>) {
+    let name = host.name();
+    let (status, lease, pods) = (Arc::clone(host), Arc::clone(host), Arc::clone(host));
+    let stop = || host.tasks.stop_signal();
+    let signal = stop();
+    host.tasks.spawn(format!("node {name} status"), async move {
+        heartbeat::keep_status(&status, signal).await;
+    });
+    let (classes, signal) = (Arc::clone(host), stop());
+    host.tasks
+        .spawn(format!("node {name} classes"), async move {
+            classes::keep(&classes, signal).await;
+        });
+    let signal = stop();
+    host.tasks.spawn(format!("node {name} lease"), async move {
+        heartbeat::keep_lease(&lease, signal).await;
+    });
+    let (watched, signal) = (Arc::clone(host), stop());
+    host.tasks
+        .spawn(format!("node {name} pressure"), async move {
+            pressure::watch(&watched, signal).await;
+        });
+    let mut signal = stop();
+    host.tasks.spawn(format!("node {name} pods"), async move {
+        tokio::select! {
+            () = look_after(&pods) => {}
+            () = signal.stopped() => {}
+        }
+    });
 }
 
 /// Adopts, then turns changes of objects and events of the runtime into mail for workers.
@@ -364,10 +386,12 @@ fn admission(host: &Host, pod: &Arc<Pod>) -> Option<Verdict> {
     let allocatable = heartbeat::allocatable(&host.machine);
     let mut admitted = host.admitted.lock().expect("no panic while locked");
     let others: Vec<&Pod> = admitted.values().map(AsRef::as_ref).collect();
-    let verdict = admit::admit(pod, &node, &allocatable, &others);
+    let verdict = pressure::admit(&host.pressure.conditions(), pod);
+    let verdict = verdict.or_else(|| admit::admit(pod, &node, &allocatable, &others));
     if verdict.is_none() {
         admitted.insert(pod.uid().to_owned(), Arc::clone(pod));
         host.admitted_changed.notify_one();
+        host.pods_came.notify_one();
     }
     verdict
 }

@@ -13,7 +13,7 @@ use kubik::{
         object::Object,
         stream::{LogOptions, NodeApi, SessionEnd, SessionOptions},
     },
-    config::{ClusterConfig, IngressConfig, Layout, NodeConfig},
+    config::{ClusterConfig, IngressConfig, KubeletConfig, Layout, NodeConfig},
     net::{
         Network,
         model::{Attach, Attached, NetError},
@@ -95,6 +95,7 @@ impl World {
             config: node.clone(),
             cluster: ClusterConfig {
                 ingress: IngressConfig::default(),
+                kubelet: KubeletConfig::default(),
                 profile: "test".to_owned(),
                 slot: 0,
                 api_port: 6443,

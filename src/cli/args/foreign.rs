@@ -68,10 +68,6 @@ pub const FOREIGN: &[Flag] = &[
     switch("cache-images", NO_IMAGES),
     switch("preload", NO_IMAGES),
     value(
-        "extra-config",
-        Note("upstream's components have settings of their own; none is applied"),
-    ),
-    value(
         "feature-gates",
         Note("what is generally available is on; gates are not applied"),
     ),

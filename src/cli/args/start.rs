@@ -44,6 +44,9 @@ pub struct StartOptions {
     /// Accept plain HTTP and unknown certificates from this registry
     #[arg(long, value_name = "HOST")]
     pub insecure_registry: Vec<String>,
+    /// Set a value of the node agents, under its kubelet flag's name: `kubelet.eviction-hard=memory.available<500Mi`
+    #[arg(long, value_name = "COMPONENT.KEY=VALUE")]
+    pub extra_config: Vec<String>,
     /// Write the cluster's credentials to this kubeconfig file
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,

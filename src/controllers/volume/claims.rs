@@ -2,7 +2,7 @@
 
 use super::{
     BIND_COMPLETED, BINDER, BOUND_BY_CONTROLLER, COMPONENT, PROVISIONED_BY, PROVISIONER, directory,
-    fit, growth, is_for, phase, volume_name,
+    fit, growth, is_for, is_ours, phase, volume_name,
 };
 use crate::{
     api::{name::Key, object::Object},
@@ -279,7 +279,7 @@ fn check(
         return;
     }
     let old = claim.status.clone().unwrap_or_default();
-    let has_grown = growth::is_resizing(claim);
+    let has_grown = is_ours(volume) && growth::is_resizing(claim);
     let is_told = phase(claim) == "Bound"
         && old.capacity == offer.capacity
         && old.access_modes == offer.access_modes;
@@ -289,7 +289,9 @@ fn check(
         status.phase = Some("Bound".to_owned());
         status.access_modes.clone_from(&offer.access_modes);
         status.capacity.clone_from(&offer.capacity);
-        growth::end(status);
+        if has_grown {
+            growth::end(status);
+        }
         decision.push(Write::update_status(&bound));
     }
     if has_grown {

@@ -153,6 +153,17 @@ fn the_default_class_provisions_and_grows() {
 }
 
 #[test]
+fn a_claim_without_class_gets_the_default_that_comes_later() {
+    let mut stage = claims();
+    claim(&mut stage, &json!({"storageClassName": null}));
+    stage.settle();
+    assert_eq!(bound(&stage).1, "Pending");
+    class(&mut stage, "Immediate");
+    stage.settle();
+    assert_eq!(bound(&stage), ("pvc-c1".into(), "Bound".into()));
+}
+
+#[test]
 fn a_waiting_class_binds_when_a_node_is_chosen() {
     let mut stage = claims();
     class(&mut stage, "WaitForFirstConsumer");

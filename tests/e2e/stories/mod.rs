@@ -4,6 +4,7 @@ pub mod apps;
 mod autoscaling;
 mod dashboard;
 mod dns;
+mod eviction;
 mod habits;
 mod images;
 mod ingress;
@@ -37,6 +38,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         volumes::STORIES,
         habits::STORIES,
         starts::STORIES,
+        eviction::STORIES,
         concepts::STORIES,
         security::STORIES,
         ingress::STORIES,

@@ -29,6 +29,10 @@ pub const STORIES: &[Story] = &[
         claims_wait_grow_and_are_protected,
     ),
     (
+        "volumes::local_volumes_and_late_default_classes",
+        local_volumes_and_late_default_classes,
+    ),
+    (
         "volumes::ephemeral_claims_belong_to_their_pod",
         ephemeral_claims_belong_to_their_pod,
     ),
@@ -692,6 +696,70 @@ fn claims_wait_grow_and_are_protected() {
     space.ready("second");
     space.kubectl(&["delete", "pod", "second", "--grace-period=1"]);
     place.kubectl(&["delete", "storageclass", "vw-wait", "vw-foreign"]);
+}
+
+fn local_volumes_and_late_default_classes() {
+    let place = shared();
+    let space = Space::new(&place, "volume-local");
+    let disk = place.home.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let node = place.field(&["nodes"], ".items[0].metadata.name");
+    let volume = |name: &str, node: &str| {
+        let path = disk.display();
+        format!(
+            "apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {name}}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  storageClassName: vlocal
+  local: {{path: {path}}}
+  nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [{node}]}}]}}]}}}}
+---
+"
+        )
+    };
+    let class = "apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: vlocal}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+---
+";
+    let manifest = [
+        class.to_owned(),
+        volume("vlocal-elsewhere", "another-node"),
+        claim("data", "vlocal", "1Gi", ""),
+        user("one", "data"),
+    ];
+    space.apply(&manifest.concat());
+    let words = "node(s) didn't find available persistent volumes to bind";
+    space.told("one", "FailedScheduling", words);
+    space.apply(&volume("vlocal-here", &node));
+    space.ready("one");
+    assert_eq!(space.field("pvc/data", ".spec.volumeName"), "vlocal-here");
+    space.sh("one", "echo x > /data/file");
+    assert!(disk.join("file").exists());
+    // A claim from a time without a default class gets one as soon as there is one.
+    let mark = |value: &str| {
+        let text = format!("storageclass.kubernetes.io/is-default-class={value}");
+        place.kubectl(&["annotate", "storageclass", "standard", "--overwrite", &text]);
+    };
+    mark("false");
+    let late = claim("late", "x", "1Gi", "").replace("  storageClassName: x\n", "");
+    space.apply(&late);
+    space.told("late", "FailedBinding", "no storage class is set");
+    mark("true");
+    space.until("pvc/late", ".status.phase", "Bound");
+    assert_eq!(
+        space.field("pvc/late", ".spec.storageClassName"),
+        "standard"
+    );
+    space.kubectl(&["delete", "pod", "one", "--grace-period=1"]);
+    space.kubectl(&["delete", "pvc", "--all"]);
+    place.kubectl(&["delete", "pv", "vlocal-here", "vlocal-elsewhere"]);
+    place.kubectl(&["delete", "storageclass", "vlocal"]);
 }
 
 fn ephemeral_claims_belong_to_their_pod() {
