@@ -30,6 +30,10 @@
 //!   everybody reads more than any one of upstream's roles allows.
 //! - **`delete` trusts no process and no memory.** `daemon::erase` works from names on the host: shims by their command
 //!   line, one cgroup, one packet rule table, links by their prefix, mounts below two directories.
+//! - **The cluster's own registry keeps blobs as they came** (`distribution`) beside the unpacked layers of the image
+//!   store: digests stay true and images can be pulled out again, at the price of their compressed size on disk. It
+//!   listens on loopback only and asks for no password, as clients expect there; it is an addon that can be off.
+//! - **A pause freezes pods, not the cluster** (`node::pause`): the API goes on, probes wait.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
 //! - **A container's root file system is not mounted on the host** (but for the moment in which one with a
 //!   bidirectional mount is made). Its shim mounts the overlay in a mount namespace

@@ -14,7 +14,7 @@ mod event;
 mod failure;
 mod image;
 mod kubeconfig;
-mod kubectl;
+pub mod kubectl;
 mod logs;
 mod node_view;
 mod pause;

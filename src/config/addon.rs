@@ -22,6 +22,11 @@ const ALWAYS: Switch = Switch::Always("it is part of the program and costs nothi
 /// In the order of names.
 pub const ADDONS: &[Addon] = &[
     Addon {
+        name: "dashboard",
+        about: "the cluster in a browser: kubik dashboard",
+        switch: ALWAYS,
+    },
+    Addon {
         name: "default-storageclass",
         about: "the StorageClass \"standard\" is the default one",
         switch: ON,
@@ -29,6 +34,16 @@ pub const ADDONS: &[Addon] = &[
     Addon {
         name: "dns",
         about: "names of Services and pods",
+        switch: ALWAYS,
+    },
+    Addon {
+        name: "ingress",
+        about: "Ingresses, served by the cluster itself",
+        switch: ALWAYS,
+    },
+    Addon {
+        name: "metrics-server",
+        about: "kubectl top, and autoscaling by it",
         switch: ALWAYS,
     },
     Addon {

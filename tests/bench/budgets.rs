@@ -14,9 +14,13 @@ mod figure;
 mod https;
 mod load;
 mod machine;
+mod measured;
+#[path = "../e2e/place.rs"]
 mod place;
 mod pods;
+mod scale;
 mod starts;
+mod traffic;
 
 use figure::Figure;
 
@@ -30,6 +34,12 @@ const GROUPS: &[Group] = &[
     ("pods", pods::one_by_one),
     ("replicas", pods::replicas),
     ("load", load::measure),
+    ("rollout", scale::rollout),
+    ("stateful", scale::stateful),
+    ("crowd", scale::crowd),
+    ("services", traffic::services),
+    ("dns", traffic::names),
+    ("policy", traffic::policy),
 ];
 
 pub struct Settings {
@@ -37,6 +47,8 @@ pub struct Settings {
     pub samples: usize,
     /// How long load is kept up and idleness watched.
     pub seconds: u64,
+    /// Smaller crowds and fewer runs of what takes long.
+    pub is_quick: bool,
 }
 
 fn main() {
@@ -46,6 +58,7 @@ fn main() {
     let settings = Settings {
         samples: if quick { 5 } else { 20 },
         seconds: if quick { 5 } else { 20 },
+        is_quick: quick,
     };
     place::enter_own_network();
     let mut figures = Vec::new();

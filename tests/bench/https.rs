@@ -1,67 +1,26 @@
 //! A client as lean as can be, so that the server is what is measured: one HTTP/1.1 connection over TLS.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use kubik::cli::kubectl::connection::Connection as Client;
 use serde_json::Value;
 use std::{path::Path, sync::Arc};
-use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, rustls::ClientConfig};
 
 #[derive(Clone)]
-pub struct Access {
-    address: String,
-    tls: TlsConnector,
-}
+pub struct Access(Arc<Client>);
 
 pub struct Connection(SendRequest<Full<Bytes>>);
 
 impl Access {
     pub fn read(kubeconfig: &Path) -> Access {
-        let text = std::fs::read_to_string(kubeconfig).unwrap();
-        let config: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
-        let field = |list: &str, inner: &str, name: &str| {
-            config[list][0][inner][name].as_str().unwrap().to_owned()
-        };
-        let pem = |list: &str, inner: &str, name: &str| {
-            STANDARD.decode(field(list, inner, name)).unwrap()
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem(
-            "clusters",
-            "cluster",
-            "certificate-authority-data",
-        )) {
-            roots.add(certificate.unwrap()).unwrap();
-        }
-        let chain = pem("users", "user", "client-certificate-data");
-        let chain = CertificateDer::pem_slice_iter(&chain)
-            .map(Result::unwrap)
-            .collect();
-        let key = PrivateKeyDer::from_pem_slice(&pem("users", "user", "client-key-data")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .unwrap();
-        let server = field("clusters", "cluster", "server");
-        Access {
-            address: server.trim_start_matches("https://").to_owned(),
-            tls: TlsConnector::from(Arc::new(tls)),
-        }
+        Access(Arc::new(Client::open(kubeconfig).unwrap()))
     }
 
     pub async fn connect(&self) -> Connection {
-        let tcp = TcpStream::connect(&self.address).await.unwrap();
-        tcp.set_nodelay(true).unwrap();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let io = TokioIo::new(self.tls.connect(name, tcp).await.unwrap());
+        let io = TokioIo::new(self.0.stream().await.unwrap());
         let (sender, driver) = hyper::client::conn::http1::handshake(io).await.unwrap();
         drop(tokio::spawn(driver));
         Connection(sender)

@@ -4,7 +4,8 @@ use crate::{
     Settings,
     figure::Figure,
     https::{Access, runtime},
-    place::{self, Place},
+    measured::binary as program,
+    place::Place,
     pods,
 };
 use std::{
@@ -36,7 +37,7 @@ pub fn describe() -> String {
 }
 
 pub fn binary(_settings: &Settings) -> Vec<Figure> {
-    let bytes = fs::metadata(place::binary()).unwrap().len();
+    let bytes = fs::metadata(program()).unwrap().len();
     vec![Figure::new(
         "binary, stripped",
         "MB",
@@ -83,7 +84,7 @@ pub fn idle(settings: &Settings) -> Vec<Figure> {
 }
 
 /// Proportional set size; zero for a process that is gone.
-fn pss_mb(pid: i32) -> f64 {
+pub fn pss_mb(pid: i32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
@@ -111,7 +112,7 @@ fn written(pid: i32) -> f64 {
 }
 
 /// Shims, pauses and containers of this binary, apart from the daemon itself: shims leave its process tree.
-fn descendants(daemon: i32) -> Vec<i32> {
+pub fn descendants(daemon: i32) -> Vec<i32> {
     let own = fs::read_link(format!("/proc/{daemon}/exe")).unwrap();
     let pids = fs::read_dir("/proc")
         .unwrap()

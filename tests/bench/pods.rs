@@ -11,8 +11,8 @@ use http::Method;
 use serde_json::{Value, json};
 use std::time::Instant;
 
-const PODS: &str = "/api/v1/namespaces/default/pods";
-const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
+pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 /// A pod that is ready as soon as its process runs.
 pub const SLEEPS: &[&str] = &["/kubik-hello", "sleep"];
@@ -24,7 +24,7 @@ pub const RESOLVES: &[&str] = &[
     "kubernetes.default.svc.cluster.local",
 ];
 
-fn pod(name: &str, command: &[&str]) -> Value {
+pub fn pod(name: &str, command: &[&str]) -> Value {
     let resolves = command.contains(&"--resolve");
     let mut container = json!({
         "name": "main", "image": "kubik/hello", "imagePullPolicy": "IfNotPresent", "command": command,

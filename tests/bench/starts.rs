@@ -35,7 +35,7 @@ pub fn measure(settings: &Settings) -> Vec<Figure> {
                 connection.call(Method::POST, path, body.to_string()).await;
             }
         });
-        place.kubik(&["stop"]);
+        place.timed(&["stop"]);
         again.push(millis(place.start()));
     }
     vec![

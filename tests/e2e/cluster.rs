@@ -1,24 +1,15 @@
 //! A cluster under test: made by the real binary, deleted when dropped.
 
+pub use super::place::{Place, enter_own_network, project};
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 
 /// How long anything may take before a story fails. Generous: speed is measured elsewhere.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-
-/// From here on this process and its children have a network of their own with only a loopback link.
-pub fn enter_own_network() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-    run("ip", &["link", "set", "lo", "up"]);
-}
 
 /// Runs a program that must succeed; answers its standard output.
 pub fn run(program: &str, arguments: &[&str]) -> String {
@@ -36,10 +27,6 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn tool(name: &str) -> PathBuf {
     let path = project().join("target/tools").join(name);
     assert!(
@@ -50,49 +37,7 @@ fn tool(name: &str) -> PathBuf {
     path
 }
 
-/// A place with its own directories, kubeconfig and profile; clusters in it see nothing of the machine's others.
-pub struct Place {
-    pub home: TempDir,
-    pub profile: String,
-}
-
 impl Place {
-    pub fn new() -> Place {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Place {
-            home: tempfile::Builder::new()
-                .prefix("kubik-e2e-")
-                .tempdir_in("/var/tmp")
-                .unwrap(),
-            profile: format!("t{}-{count}", std::process::id()),
-        }
-    }
-
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.home.path().join("kubeconfig")
-    }
-
-    /// What a program needs to mean this place.
-    pub fn environment(&self, command: &mut Command) {
-        let home = self.home.path();
-        command
-            .env("HOME", home)
-            .env("KUBIK_HOME", home.join("state"))
-            .env("KUBIK_RUN", home.join("run"))
-            .env("KUBIK_PROFILE", &self.profile)
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("KUBECTL_KUBERC", "false");
-    }
-
-    /// The real binary, ready for arguments.
-    pub fn kubik(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubik"));
-        self.environment(&mut command);
-        command.args(arguments).stdin(Stdio::null());
-        command
-    }
-
     /// A script of the project, driving the real binary.
     pub fn script(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(project().join("scripts").join(name));
@@ -210,26 +155,6 @@ impl Place {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
-    }
-
-    pub fn daemon_pid(&self) -> i32 {
-        let path = self
-            .home
-            .path()
-            .join("run")
-            .join(&self.profile)
-            .join("daemon.lock");
-        std::fs::read_to_string(path)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = self.kubik(&["delete", "--all", "--purge"]).output();
     }
 }
 

@@ -16,6 +16,7 @@ mod census;
 mod cluster;
 mod concepts;
 mod images;
+mod place;
 mod registry;
 mod stories;
 mod terminal;

@@ -73,6 +73,7 @@ impl Connection {
         let tcp = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .with_context(|| format!("connect to {}", self.authority()))?;
+        tcp.set_nodelay(true)?;
         let name = ServerName::try_from(self.host.clone()).context("the server's name")?;
         Ok(self.tls.connect(name, tcp).await?)
     }

@@ -1,13 +1,15 @@
-//! A cluster to measure: own directories, deleted on drop.
+//! A place of its own for a cluster under test or measurement: network, directories, profile. Deleted on drop.
+//!
+//! Shared by the stories and the benchmarks; what only one of them does is theirs.
 
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
+/// From here on this process and its children have a network of their own with only a loopback link.
 pub fn enter_own_network() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     let status = Command::new("ip")
@@ -21,13 +23,10 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_kubik"))
-}
-
+/// A place with its own directories, kubeconfig and profile; clusters in it see nothing of the machine's others.
 pub struct Place {
-    home: TempDir,
-    profile: String,
+    pub home: TempDir,
+    pub profile: String,
 }
 
 impl Place {
@@ -36,41 +35,35 @@ impl Place {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Place {
             home: tempfile::Builder::new()
-                .prefix("kubik-bench-")
+                .prefix("kubik-e2e-")
                 .tempdir_in("/var/tmp")
                 .unwrap(),
-            profile: format!("b{}-{count}", std::process::id()),
+            profile: format!("t{}-{count}", std::process::id()),
         }
     }
 
-    /// Runs `kubik` and answers how long it took.
-    pub fn kubik(&self, arguments: &[&str]) -> Duration {
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.home.path().join("kubeconfig")
+    }
+
+    /// What a program needs to mean this place.
+    pub fn environment(&self, command: &mut Command) {
         let home = self.home.path();
-        let begun = Instant::now();
-        let output = Command::new(binary())
+        command
+            .env("HOME", home)
             .env("KUBIK_HOME", home.join("state"))
             .env("KUBIK_RUN", home.join("run"))
             .env("KUBIK_PROFILE", &self.profile)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let took = begun.elapsed();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubik {arguments:?}: {errors}");
-        took
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("KUBECTL_KUBERC", "false");
     }
 
-    pub fn start(&self) -> Duration {
-        self.kubik(&["start", "--no-kubeconfig"])
-    }
-
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.home
-            .path()
-            .join("state")
-            .join(&self.profile)
-            .join("kubeconfig")
+    /// The real binary, ready for arguments.
+    pub fn kubik(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubik"));
+        self.environment(&mut command);
+        command.args(arguments).stdin(Stdio::null());
+        command
     }
 
     pub fn daemon_pid(&self) -> i32 {
@@ -90,11 +83,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let home = self.home.path();
-        let _ = Command::new(binary())
-            .env("KUBIK_HOME", home.join("state"))
-            .env("KUBIK_RUN", home.join("run"))
-            .args(["delete", "--all", "--purge"])
-            .output();
+        let _ = self.kubik(&["delete", "--all", "--purge"]).output();
     }
 }
