@@ -84,7 +84,14 @@ fn closed_frontends_refuse_and_foreign_addresses_are_silent() {
             (address(VIP, 80), Target::Reject),
             (address("10.96.0.21", 80), Target::Drop),
             (host(30081), Target::Reject),
+            (host(30082), tcp(&[pod.backend(8080)], None)),
+            (address("10.244.0.1", 30082), Target::Drop),
         ]);
+        assert_eq!(world.host.ask("127.0.0.1:30082").name, "pod");
+        for client in [&pod, &world.host] {
+            let refusal = client.refusal("10.244.0.1:30082");
+            assert_eq!(refusal, "TimedOut", "closed at one address of the host");
+        }
         for refused in [
             &format!("{VIP}:80"),
             &format!("{VIP}:81"),

@@ -40,27 +40,16 @@ fn compare(a: &Pod, b: &Pod, crowd: &HashMap<&str, usize>, now: Timestamp) -> Or
         .then_with(|| pods::is_ready(a).cmp(&pods::is_ready(b)))
         .then_with(|| cost(a).cmp(&cost(b)))
         .then_with(|| neighbors(b).cmp(&neighbors(a)))
-        .then_with(|| by_age(a, b, pods::ready_since(a), pods::ready_since(b), now))
+        .then_with(|| age(pods::ready_since(a), now).cmp(&age(pods::ready_since(b), now)))
         .then_with(|| pods::restarts(b).cmp(&pods::restarts(a)))
-        .then_with(|| by_age(a, b, created(a), created(b), now))
+        .then_with(|| age(created(a), now).cmp(&age(created(b), now)))
+        .then_with(|| a.uid().cmp(b.uid()))
 }
 
-/// Younger first, but only when the ages differ by a power of two: otherwise any of them, chosen by uid.
-fn by_age(
-    a: &Pod,
-    b: &Pod,
-    since_a: Option<Timestamp>,
-    since_b: Option<Timestamp>,
-    now: Timestamp,
-) -> Ordering {
-    match (since_a, since_b) {
-        (Some(at), Some(bt)) if at != bt => magnitude(at, now)
-            .cmp(&magnitude(bt, now))
-            .then_with(|| a.uid().cmp(b.uid())),
-        (None, Some(_)) => Ordering::Less,
-        (Some(_), None) => Ordering::Greater,
-        _ => Ordering::Equal,
-    }
+/// Younger goes first, but only when the ages differ by a power of two; among ages alike the uid decides, last of all:
+/// an order that asked for it in between would contradict itself.
+fn age(since: Option<Timestamp>, now: Timestamp) -> Option<i32> {
+    since.map(|since| magnitude(since, now))
 }
 
 /// The logarithm of an age; -1 for the future.
@@ -130,6 +119,25 @@ mod tests {
     fn with(mut pod: Value, path: &str, value: Value) -> Value {
         *pod.pointer_mut(path).unwrap() = value;
         pod
+    }
+
+    #[test]
+    fn the_order_of_many_does_not_contradict_itself() {
+        let now: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
+        let pods: Vec<Arc<Pod>> = (0..60)
+            .map(|number: usize| {
+                let mut pod = ready(&format!("2026-11-21T04:00:{:02}Z", number % 7));
+                pod["metadata"]["uid"] = format!("{:02}", number * 37 % 60).into();
+                pod["status"]["containerStatuses"] = json!([{"name": "c", "restartCount": number % 3, "ready": true, "image": "", "imageID": ""}]);
+                Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+            })
+            .collect();
+        let backwards: Vec<Arc<Pod>> = pods.iter().rev().cloned().collect();
+        let uids = |pods: &[Arc<Pod>]| -> Vec<String> {
+            let victims = victims(pods, pods, 30, now);
+            victims.iter().map(|pod| pod.uid().to_owned()).collect()
+        };
+        assert_eq!(uids(&pods), uids(&backwards));
     }
 
     #[test]

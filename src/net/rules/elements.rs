@@ -167,10 +167,21 @@ pub fn elements(rules: &RuleSet, service_ranges: &[Ipv4Net], before: &Slots) -> 
                 let drop = Value::Verdict(Verdict::Drop);
                 all.put(Set::Services(scope), frontend.element(), drop);
             }
-            Target::Drop => all.put(closed, frontend.element(), Value::Verdict(Verdict::Drop)),
-            Target::Reject => {
-                let refuse = Value::Verdict(Verdict::Goto(REJECT.to_owned()));
-                all.put(closed, frontend.element(), refuse);
+            Target::Drop | Target::Reject => {
+                let verdict = match target {
+                    Target::Drop => Verdict::Drop,
+                    _ => Verdict::Goto(REJECT.to_owned()),
+                };
+                all.put(closed, frontend.element(), Value::Verdict(verdict));
+                let anywhere = Frontend {
+                    place: Place::Host,
+                    ..*frontend
+                };
+                // What every address of the host leads to must not be reached by the one that is closed.
+                if scope == Scope::Address && rules.frontends.contains_key(&anywhere) {
+                    let stay = Value::Verdict(Verdict::Accept);
+                    all.put(Set::Services(scope), frontend.element(), stay);
+                }
             }
             Target::Backends { backends, affinity } => {
                 for backend in backends {
