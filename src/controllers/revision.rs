@@ -3,12 +3,15 @@
 //! The data is a strategic merge patch that replaces the template; `kubectl rollout undo` sends it as it is.
 
 use super::{
-    framework::{Write, controller_ref},
+    framework::{World, Write, claim, controller_ref},
     hash,
 };
-use crate::api::object::Object;
+use crate::api::{name::Key, object::Object};
 use k8s_openapi::{
-    api::{apps::v1::ControllerRevision, core::v1::PodTemplateSpec},
+    api::{
+        apps::v1::ControllerRevision,
+        core::v1::{Pod, PodTemplateSpec},
+    },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, runtime::RawExtension},
 };
 use serde_json::{Value, json};
@@ -17,8 +20,53 @@ use std::{collections::BTreeMap, sync::Arc};
 pub const HASH_LABEL: &str = "controller-revision-hash";
 const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 
+/// What a set with a history stands on.
+pub struct Ground {
+    /// Those it controls.
+    pub pods: Vec<Arc<Pod>>,
+    pub known: Vec<Arc<ControllerRevision>>,
+    /// Of the template as it is now.
+    pub update: Arc<ControllerRevision>,
+}
+
+/// Claims pods and finds the current revision; an error is the writes that must come first. `collided` makes the
+/// write that moves the set's names away from one that is taken.
+pub fn ground<T: Object>(
+    set: &T,
+    template: &PodTemplateSpec,
+    collisions: Option<i32>,
+    world: &World,
+    selects: impl Fn(&Pod) -> bool,
+    collided: impl FnOnce(i32) -> Write,
+) -> Result<Ground, Vec<Write>> {
+    let key = set.key();
+    let pods = world.all::<Pod>();
+    let claims = claim(
+        set,
+        pods.controlled_by(&key.namespace, set.uid()).cloned(),
+        pods.uncontrolled(&key.namespace).cloned(),
+        selects,
+    );
+    if !claims.patches.is_empty() {
+        return Err(claims.patches);
+    }
+    let history = world.all::<ControllerRevision>();
+    let known = history.controlled_by(&key.namespace, set.uid()).cloned();
+    let known: Vec<_> = known.collect();
+    let is_taken = |name: &str| history.contains_key(&Key::new(key.namespace.clone(), name));
+    match current(set, template, &known, collisions, is_taken) {
+        Current::Known(update) => Ok(Ground {
+            pods: claims.owned,
+            known,
+            update,
+        }),
+        Current::Missing(write) => Err(vec![*write]),
+        Current::Collision => Err(vec![collided(collisions.unwrap_or_default() + 1)]),
+    }
+}
+
 /// The revision of a template, as far as it exists.
-pub enum Current {
+enum Current {
     Known(Arc<ControllerRevision>),
     /// This write must come first: the revision is new, or an old one becomes the newest again.
     Missing(Box<Write>),
@@ -27,7 +75,7 @@ pub enum Current {
 }
 
 /// `known` are the revisions the owner controls; `is_taken` tells whether a name is in use.
-pub fn current<T: Object>(
+fn current<T: Object>(
     owner: &T,
     template: &PodTemplateSpec,
     known: &[Arc<ControllerRevision>],

@@ -6,10 +6,10 @@ mod status;
 
 use super::{
     ControllerContext,
-    framework::{self, Controller, Decision, Watches, World, Write, claim, matches},
-    revision::{self, Current},
+    framework::{self, Controller, Decision, Watches, World, Write, matches},
+    revision,
 };
-use crate::api::{name::Key, object::Object};
+use crate::api::object::Object;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec},
     core::v1::{Node, Pod},
@@ -44,63 +44,50 @@ impl Controller for Sets {
         let Some(spec) = set.spec.as_ref().filter(|_| !set.is_deleting()) else {
             return decision;
         };
-        let key = set.key();
-        let all = world.all::<Pod>();
-        let claims = claim(
-            set,
-            all.controlled_by(&key.namespace, set.uid()).cloned(),
-            all.uncontrolled(&key.namespace).cloned(),
-            |pod: &Pod| matches(&spec.selector, pod.metadata.labels.as_ref()),
-        );
-        if !claims.patches.is_empty() {
-            claims
-                .patches
-                .into_iter()
-                .for_each(|patch| decision.push(patch));
-            return decision;
-        }
-        let history = world.all::<ControllerRevision>();
-        let known: Vec<_> = history
-            .controlled_by(&key.namespace, set.uid())
-            .cloned()
-            .collect();
         let collisions = set
             .status
             .as_ref()
             .and_then(|status| status.collision_count);
-        let is_taken = |name: &str| history.contains_key(&Key::new(key.namespace.clone(), name));
-        let hash = match revision::current(set, &spec.template, &known, collisions, is_taken) {
-            Current::Known(current) => revision::hash_of(&current),
-            Current::Missing(write) => {
-                decision.push(*write);
-                return decision;
-            }
-            Current::Collision => {
-                let mut status = set.status.clone().unwrap_or_default();
-                status.collision_count = Some(collisions.unwrap_or_default() + 1);
-                let status = Some(status);
-                decision.push(Write::update_status(&DaemonSet {
-                    status,
-                    ..set.clone()
-                }));
+        let ground = revision::ground(
+            set,
+            &spec.template,
+            collisions,
+            world,
+            |pod| matches(&spec.selector, pod.metadata.labels.as_ref()),
+            |count| collided(set, count),
+        );
+        let ground = match ground {
+            Ok(ground) => ground,
+            Err(first) => {
+                first.into_iter().for_each(|write| decision.push(write));
                 return decision;
             }
         };
-        let view = View::new(set, spec, &claims.owned, hash, world);
+        let hash = revision::hash_of(&ground.update);
+        let view = View::new(set, spec, &ground.pods, hash, world);
         plan::next(&view, world, &mut decision);
         status::report(&view, world, &mut decision);
         let used = |one: &ControllerRevision| {
             let hash = revision::hash_of(one);
             hash == view.hash
-                || claims
-                    .owned
+                || ground
+                    .pods
                     .iter()
                     .any(|pod| hash_of(pod) == Some(hash.as_str()))
         };
-        let surplus = revision::surplus(&known, spec.revision_history_limit, used);
+        let surplus = revision::surplus(&ground.known, spec.revision_history_limit, used);
         surplus.into_iter().for_each(|write| decision.push(write));
         decision
     }
+}
+
+fn collided(set: &DaemonSet, count: i32) -> Write {
+    let mut status = set.status.clone().unwrap_or_default();
+    status.collision_count = Some(count);
+    Write::update_status(&DaemonSet {
+        status: Some(status),
+        ..set.clone()
+    })
 }
 
 /// A set with its pods by node.

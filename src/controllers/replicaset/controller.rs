@@ -1,6 +1,6 @@
 //! ReplicationControllers: the elder form of ReplicaSets, with a plain map as selector.
 
-use super::{Wanted, failure, nonzero};
+use super::Wanted;
 use crate::{
     api::{name::Key, object::Object},
     controllers::{
@@ -12,11 +12,10 @@ use crate::{
     },
 };
 use k8s_openapi::{
-    api::core::v1::{
-        Pod, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus,
-    },
+    api::core::v1::{Pod, ReplicationController, ReplicationControllerStatus},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
+use serde::{Serialize, de::DeserializeOwned};
 
 pub fn start(ctx: &ControllerContext) {
     let identity = "replication-controller";
@@ -64,19 +63,9 @@ impl Controller for Elder {
                 decision.push(write);
             }
         }
-        let counts = wanted.count(&claims.owned, world);
-        if let Some(after) = counts.next_available {
-            decision.again(after);
-        }
         let old = elder.status.clone().unwrap_or_default();
-        let status = ReplicationControllerStatus {
-            replicas: counts.replicas,
-            fully_labeled_replicas: nonzero(counts.fully_labeled),
-            ready_replicas: nonzero(counts.ready),
-            available_replicas: nonzero(counts.available),
-            observed_generation: elder.metadata.generation,
-            conditions: conditions(&old, world),
-        };
+        let status = wanted.status(&recast(&old), &claims.owned, world, &mut decision);
+        let status: ReplicationControllerStatus = recast(&status);
         if status != old {
             let status = Some(status);
             decision.push(Write::update_status(&ReplicationController {
@@ -88,26 +77,10 @@ impl Controller for Elder {
     }
 }
 
-fn conditions(
-    old: &ReplicationControllerStatus,
-    world: &World,
-) -> Option<Vec<ReplicationControllerCondition>> {
-    let mut conditions = old.conditions.clone().unwrap_or_default();
-    let is_failure = |one: &ReplicationControllerCondition| one.type_ == "ReplicaFailure";
-    match failure(world) {
-        Some((reason, message)) if !conditions.iter().any(is_failure) => {
-            conditions.push(ReplicationControllerCondition {
-                type_: "ReplicaFailure".to_owned(),
-                status: "True".to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message),
-                last_transition_time: Some(world.stamp()),
-            });
-        }
-        Some(_) => {}
-        None => conditions.retain(|one| !is_failure(one)),
-    }
-    (!conditions.is_empty()).then_some(conditions)
+/// Between the statuses of the two kinds: the elder's has no terminating replicas, and is the same otherwise.
+fn recast<A: Serialize, B: DeserializeOwned>(status: &A) -> B {
+    let value = serde_json::to_value(status).expect("our own types have string keys only");
+    serde_json::from_value(value).expect("the two have the same fields")
 }
 
 /// `None` when it selects nothing.

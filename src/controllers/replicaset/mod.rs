@@ -11,11 +11,14 @@ pub use controller::start as start_replication_controllers;
 pub use set::start as start_replica_sets;
 
 use super::{
-    framework::{Notice, World, Write, controller_ref},
+    framework::{Decision, Notice, World, Write, controller_ref},
     pods,
 };
 use crate::api::{call::Verb, object::Object};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSetCondition, ReplicaSetStatus},
+    core::v1::{Pod, PodTemplateSpec},
+};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Pods created or deleted in one pass.
@@ -66,6 +69,29 @@ impl<O: Object> Wanted<'_, O> {
             }
         }
         counts
+    }
+
+    /// What is to be reported; asks to look again when a ready pod will become available.
+    fn status(
+        &self,
+        old: &ReplicaSetStatus,
+        owned: &[Arc<Pod>],
+        world: &World,
+        decision: &mut Decision,
+    ) -> ReplicaSetStatus {
+        let counts = self.count(owned, world);
+        if let Some(after) = counts.next_available {
+            decision.again(after);
+        }
+        ReplicaSetStatus {
+            replicas: counts.replicas,
+            fully_labeled_replicas: nonzero(counts.fully_labeled),
+            ready_replicas: nonzero(counts.ready),
+            available_replicas: nonzero(counts.available),
+            terminating_replicas: Some(counts.terminating),
+            observed_generation: self.owner.metadata().generation,
+            conditions: conditions(old, world),
+        }
     }
 
     /// Creations or deletions of pods. `related` are all pods that belong to the same application.
@@ -125,6 +151,25 @@ fn failure(world: &World) -> Option<(&'static str, String)> {
         _ => return None,
     };
     Some((reason, failure.message.clone()))
+}
+
+fn conditions(old: &ReplicaSetStatus, world: &World) -> Option<Vec<ReplicaSetCondition>> {
+    let mut conditions = old.conditions.clone().unwrap_or_default();
+    let is_failure = |one: &ReplicaSetCondition| one.type_ == "ReplicaFailure";
+    match failure(world) {
+        Some((reason, message)) if !conditions.iter().any(is_failure) => {
+            conditions.push(ReplicaSetCondition {
+                type_: "ReplicaFailure".to_owned(),
+                status: "True".to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                last_transition_time: Some(world.stamp()),
+            });
+        }
+        Some(_) => {}
+        None => conditions.retain(|one| !is_failure(one)),
+    }
+    (!conditions.is_empty()).then_some(conditions)
 }
 
 fn has_all(labels: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>) -> bool {

@@ -1,6 +1,6 @@
 //! ReplicaSets.
 
-use super::{Wanted, failure, nonzero};
+use super::Wanted;
 use crate::{
     api::{name::Key, object::Object},
     controllers::{
@@ -11,10 +11,7 @@ use crate::{
         },
     },
 };
-use k8s_openapi::api::{
-    apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
-    core::v1::Pod,
-};
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use std::sync::Arc;
 
 pub fn start(ctx: &ControllerContext) {
@@ -63,20 +60,8 @@ impl Controller for Sets {
                 decision.push(write);
             }
         }
-        let counts = wanted.count(&claims.owned, world);
-        if let Some(after) = counts.next_available {
-            decision.again(after);
-        }
         let old = set.status.clone().unwrap_or_default();
-        let status = ReplicaSetStatus {
-            replicas: counts.replicas,
-            fully_labeled_replicas: nonzero(counts.fully_labeled),
-            ready_replicas: nonzero(counts.ready),
-            available_replicas: nonzero(counts.available),
-            terminating_replicas: Some(counts.terminating),
-            observed_generation: set.metadata.generation,
-            conditions: conditions(&old, world),
-        };
+        let status = wanted.status(&old, &claims.owned, world, &mut decision);
         if status != old {
             let status = Some(status);
             decision.push(Write::update_status(&ReplicaSet {
@@ -86,25 +71,6 @@ impl Controller for Sets {
         }
         decision
     }
-}
-
-fn conditions(old: &ReplicaSetStatus, world: &World) -> Option<Vec<ReplicaSetCondition>> {
-    let mut conditions = old.conditions.clone().unwrap_or_default();
-    let is_failure = |one: &ReplicaSetCondition| one.type_ == "ReplicaFailure";
-    match failure(world) {
-        Some((reason, message)) if !conditions.iter().any(is_failure) => {
-            conditions.push(ReplicaSetCondition {
-                type_: "ReplicaFailure".to_owned(),
-                status: "True".to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message),
-                last_transition_time: Some(world.stamp()),
-            });
-        }
-        Some(_) => {}
-        None => conditions.retain(|one| !is_failure(one)),
-    }
-    (!conditions.is_empty()).then_some(conditions)
 }
 
 /// The pods of all sets with the same controller (one Deployment's old and new): they are spread over nodes together.
@@ -139,6 +105,7 @@ fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
 mod tests {
     use super::*;
     use crate::controllers::framework::testing::Stage;
+    use k8s_openapi::api::apps::v1::ReplicaSetStatus;
     use serde_json::{Value, json};
 
     fn set(replicas: i32) -> Value {

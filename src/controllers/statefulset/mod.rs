@@ -7,9 +7,9 @@ mod status;
 use super::{
     ControllerContext,
     framework::{
-        self, Caches, Controller, Decision, Watches, World, Write, claim, controller_of, matches,
+        self, Caches, Controller, Decision, Watches, World, Write, controller_of, matches,
     },
-    revision::{self, Current},
+    revision,
 };
 use crate::api::{name::Key, object::Object};
 use k8s_openapi::api::{
@@ -45,60 +45,47 @@ impl Controller for Sets {
         let Some(spec) = set.spec.as_ref().filter(|_| !set.is_deleting()) else {
             return decision;
         };
-        let key = set.key();
-        let all = world.all::<Pod>();
-        let claims = claim(
-            set,
-            all.controlled_by(&key.namespace, set.uid()).cloned(),
-            all.uncontrolled(&key.namespace).cloned(),
-            |one: &Pod| {
-                matches(&spec.selector, one.metadata.labels.as_ref())
-                    && pod::ordinal(set, one).is_some()
-            },
-        );
-        if !claims.patches.is_empty() {
-            claims
-                .patches
-                .into_iter()
-                .for_each(|patch| decision.push(patch));
-            return decision;
-        }
-        let history = world.all::<ControllerRevision>();
-        let known: Vec<_> = history
-            .controlled_by(&key.namespace, set.uid())
-            .cloned()
-            .collect();
         let collisions = set
             .status
             .as_ref()
             .and_then(|status| status.collision_count);
-        let is_taken = |name: &str| history.contains_key(&Key::new(key.namespace.clone(), name));
-        let update = match revision::current(set, &spec.template, &known, collisions, is_taken) {
-            Current::Known(update) => update,
-            Current::Missing(write) => {
-                decision.push(*write);
-                return decision;
-            }
-            Current::Collision => {
-                let mut status = set.status.clone().unwrap_or_default();
-                status.collision_count = Some(collisions.unwrap_or_default() + 1);
-                let status = Some(status);
-                decision.push(Write::update_status(&StatefulSet {
-                    status,
-                    ..set.clone()
-                }));
+        let ground = revision::ground(
+            set,
+            &spec.template,
+            collisions,
+            world,
+            |one| {
+                matches(&spec.selector, one.metadata.labels.as_ref())
+                    && pod::ordinal(set, one).is_some()
+            },
+            |count| collided(set, count),
+        );
+        let ground = match ground {
+            Ok(ground) => ground,
+            Err(first) => {
+                first.into_iter().for_each(|write| decision.push(write));
                 return decision;
             }
         };
-        let view = View::new(set, spec, &claims.owned, &known, update);
+        let update = Arc::clone(&ground.update);
+        let view = View::new(set, spec, &ground.pods, &ground.known, update);
         plan::next(&view, world, &mut decision);
         let writes = status::report(&view, world, &mut decision);
         decision.actions.extend(writes);
         let live = |one: &ControllerRevision| view.is_live(one);
-        let surplus = revision::surplus(&known, spec.revision_history_limit, live);
+        let surplus = revision::surplus(&ground.known, spec.revision_history_limit, live);
         surplus.into_iter().for_each(|write| decision.push(write));
         decision
     }
+}
+
+fn collided(set: &StatefulSet, count: i32) -> Write {
+    let mut status = set.status.clone().unwrap_or_default();
+    status.collision_count = Some(count);
+    Write::update_status(&StatefulSet {
+        status: Some(status),
+        ..set.clone()
+    })
 }
 
 /// A set with its pods by number.
