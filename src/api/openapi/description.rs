@@ -82,7 +82,9 @@ mod tests {
     fn hardly_any_field_is_without_a_text() {
         let all = Descriptions::unpack();
         let (mut with, mut without) = (0, Vec::new());
-        for name in schema::definitions().filter(|name| name.starts_with("io.k8s.api.")) {
+        // The crate has one generic type for all lists.
+        let names = schema::definitions().filter(|name| name.starts_with("io.k8s.api."));
+        for name in names.filter(|name| !name.ends_with("List")) {
             let known = schema::lookup(name).unwrap();
             let fields = known.fields.iter();
             let properties: Value = fields
