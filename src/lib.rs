@@ -34,6 +34,8 @@
 //!   store: digests stay true and images can be pulled out again, at the price of their compressed size on disk. It
 //!   listens on loopback only and asks for no password, as clients expect there; it is an addon that can be off.
 //! - **A pause freezes pods, not the cluster** (`node::pause`): the API goes on, probes wait.
+//! - **The ingress proxy is part of the daemon** (`ingress`): on the nodes' own addresses and loopback, ports 80 and 443,
+//!   while there is an Ingress of class `nginx`. Its crate page says where it listens and where it differs from nginx.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
 //! - **A container's root file system is not mounted on the host** (but for the moment in which one with a
 //!   bidirectional mount is made). Its shim mounts the overlay in a mount namespace

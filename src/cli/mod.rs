@@ -16,6 +16,7 @@ mod image;
 mod kubeconfig;
 pub mod kubectl;
 mod logs;
+mod node;
 mod node_view;
 mod pause;
 mod place;
@@ -98,6 +99,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Service(options) => service::run(&profile, &options).map(done),
         Command::Dashboard(options) => dashboard::run(&profile, &options).map(done),
         Command::Ip => service::ip(&profile).map(done),
+        Command::Node(command) => node::run(&profile, &command).map(done),
         Command::Shell(options) => Err(node_view::shell(&profile, &options)),
         Command::Cp(options) => node_view::copy(&profile, &options).map(done),
         Command::Mount(options) => node_view::mount(&options).map(done),

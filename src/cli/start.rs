@@ -168,6 +168,16 @@ fn amend(
         // What is wrong with it, or has no meaning here, was said before.
         let _ = config.kubelet.set(text);
     }
+    if let Some(port) = options.ingress_http_port {
+        config.ingress.http_port = port;
+    }
+    if let Some(port) = options.ingress_https_port {
+        config.ingress.https_port = port;
+    }
+    if !options.ingress_listen.is_empty() {
+        let addresses = options.ingress_listen.iter();
+        config.ingress.listen = addresses.filter_map(|listen| listen.0).collect();
+    }
     for file in &options.registry_ca {
         let text = authority(file)?;
         if !config.registry_authorities.contains(&text) {

@@ -6,6 +6,7 @@ use super::{
     addon::Addons,
     bootstrap::{self, Addresses},
     kubeconfig,
+    nodes::Nodes,
     parts::{self, Directory, InProcess},
     progress::Progress,
 };
@@ -19,7 +20,6 @@ use crate::{
     dns::{self, DnsConfig},
     ingress::{self, IngressContext},
     net::linux::LinuxNetwork,
-    node::{Agent, NodeContext},
     pki::Pki,
     proxy,
     runtime::{
@@ -37,7 +37,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, oneshot},
+};
 use tracing::info;
 
 /// Pods get their own grace periods; whoever is not gone then is killed.
@@ -49,7 +52,7 @@ pub struct Cluster {
     pub images: Images,
     pub addons: Addons,
     pub dashboard: Dashboard,
-    pub agents: Vec<Arc<Agent>>,
+    pub nodes: Nodes,
     pub pods: Cache<Pod>,
     pub layout: Layout,
     /// Listeners and everything that acts.
@@ -109,24 +112,17 @@ impl Cluster {
         ));
         // Before any pod gets its network: no connection slips past a policy after a restart.
         rules_stand.await.context("install packet rules")?;
-        let mut agents = Vec::new();
-        for node in &config.nodes {
-            let agent = Agent::start(NodeContext {
-                config: node.clone(),
-                cluster: config.clone(),
-                layout: layout.clone(),
-                client: client.acting_as(node_user(&node.name)),
-                informers: informers.clone(),
-                runtime: Arc::<LinuxRuntime>::clone(&runtime),
-                network: Arc::new(ground.network.clone()),
-                tasks: tasks.clone(),
-            });
-            let agent = agent
-                .await
-                .with_context(|| format!("start node {}", node.name))?;
-            directory.add(&node.name, Arc::<Agent>::clone(&agent));
-            agents.push(agent);
-        }
+        let nodes = Nodes {
+            config: config.clone(),
+            layout: layout.clone(),
+            client: client.clone(),
+            informers: informers.clone(),
+            runtime: Arc::clone(&runtime),
+            network: ground.network.clone(),
+            directory,
+            running: Mutex::default(),
+        };
+        nodes.start_all().await?;
         let addons = Addons::new(config, layout, &client, &ground.images);
         let (usable, ()) = tokio::join!(
             parts::until_usable(config, &informers, dns),
@@ -144,7 +140,7 @@ impl Cluster {
             images: ground.images,
             addons,
             dashboard,
-            agents,
+            nodes,
             pods: informers.cache(),
             layout: layout.clone(),
             tasks,
@@ -155,16 +151,13 @@ impl Cluster {
     /// Ends all pods gracefully; their objects stay for the next start.
     pub async fn stop_pods(&self) {
         self.let_all_go().await;
-        let ending = self
-            .agents
-            .iter()
-            .map(|agent| agent.stop_all(STOP_PODS_DEADLINE));
-        futures_util::future::join_all(ending).await;
+        self.nodes.stop_pods(STOP_PODS_DEADLINE).await;
     }
 
     /// Ends the components, the store last. Pods that run go on.
     pub async fn stop(&self) {
         self.addons.stop().await;
+        self.nodes.shutdown(COMPONENTS_DEADLINE).await;
         self.tasks.shutdown(COMPONENTS_DEADLINE).await;
         self.store.close().await;
         info!("stopped");
@@ -285,10 +278,6 @@ fn route(
         pki: Arc::clone(&ground.pki),
         tasks: tasks.clone(),
     });
-}
-
-fn node_user(name: &str) -> User {
-    User::component(&format!("system:node:{name}"), &["system:nodes"])
 }
 
 /// A component of ours with all rights: the roles of upstream's components do not cover every shortcut we take yet.

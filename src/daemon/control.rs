@@ -52,6 +52,11 @@ pub enum Request {
         namespaces: Vec<String>,
         pause: bool,
     },
+    /// Starts or stops a node.
+    Node {
+        name: String,
+        runs: bool,
+    },
     /// Turns an addon on or off; the configuration was saved by the command.
     Addon {
         name: String,

@@ -11,6 +11,7 @@ pub mod control;
 pub mod erase;
 mod kubeconfig;
 pub mod launch;
+mod nodes;
 mod parts;
 mod pause;
 mod process;

@@ -52,6 +52,11 @@ impl Directory {
         let mut agents = self.0.write().expect("no panic while locked");
         agents.insert(name.to_owned(), agent);
     }
+
+    pub fn remove(&self, name: &str) {
+        let mut agents = self.0.write().expect("no panic while locked");
+        agents.remove(name);
+    }
 }
 
 impl NodeDirectory for Directory {

@@ -17,7 +17,7 @@ impl Cluster {
         let both: BTreeSet<String> = before.union(&after).cloned().collect();
         pause::write(&self.layout, &both)?;
         let mut count = 0;
-        for agent in &self.agents {
+        for agent in self.nodes.agents().await {
             count += agent.set_paused(&after).await?;
         }
         pause::write(&self.layout, &after)?;

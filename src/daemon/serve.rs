@@ -138,6 +138,13 @@ impl Control {
                 Ok(count) => Ok(Answer::Pods { count }),
                 Err(error) => Ok(failed(&format!("{error:#}"))),
             },
+            Request::Node { name, runs } => {
+                let switched = match runs {
+                    true => cluster.nodes.start(&name).await,
+                    false => cluster.nodes.stop(&name).await,
+                };
+                Ok(switched.map_or_else(|error| failed(&format!("{error:#}")), |()| Answer::Done))
+            }
             Request::Addon { name, enabled } => match cluster.addons.set(&name, enabled).await {
                 Ok(()) => Ok(Answer::Done),
                 Err(error) => Ok(failed(&format!("{error:#}"))),

@@ -380,3 +380,6 @@ fn addresses(context: &IngressContext) -> Vec<IpAddr> {
     let nodes = context.nodes.iter().copied().map(IpAddr::from);
     nodes.chain(context.config.listen.iter().copied()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,15 @@ use crate::{
     task::{Stop, clock},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Node},
+    apimachinery::pkg::api::resource::Quantity,
+};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tracing::{debug, info, warn};
 
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
@@ -167,12 +173,16 @@ fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Va
             "hugepages-1Gi": "0", "hugepages-2Mi": "0", "pods": PODS_MAX.to_string(),
         })
     };
+    let mut allocatable = capacity(
+        machine.storage_bytes - machine.storage_reserve_bytes,
+        memory(machine.memory_bytes - machine.memory_reserve_bytes),
+    );
+    for (name, amount) in foreign_resources(old) {
+        allocatable[name] = amount;
+    }
     json!({
         "capacity": capacity(machine.storage_bytes, memory(machine.memory_bytes)),
-        "allocatable": capacity(
-            machine.storage_bytes - machine.storage_reserve_bytes,
-            memory(machine.memory_bytes - machine.memory_reserve_bytes),
-        ),
+        "allocatable": allocatable,
         "addresses": [
             {"type": "InternalIP", "address": host.address().to_string()},
             {"type": "Hostname", "address": host.name()},
@@ -187,6 +197,42 @@ fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Va
             "operatingSystem": "linux", "architecture": architecture(), "swap": {"capacity": machine.swap_bytes},
         },
         "images": images,
+    })
+}
+
+/// What others have said that the node has: all of it can be given to pods. Null for what they have taken back.
+fn foreign_resources(node: &Node) -> Vec<(String, Value)> {
+    let status = node.status.as_ref();
+    let list = |list: Option<&BTreeMap<String, Quantity>>| {
+        let foreign = list
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| name.contains('/'));
+        let foreign = foreign.map(|(name, amount)| (name.clone(), amount.0.clone()));
+        foreign.collect::<BTreeMap<String, String>>()
+    };
+    let capacity = list(status.and_then(|status| status.capacity.as_ref()));
+    let allocatable = list(status.and_then(|status| status.allocatable.as_ref()));
+    let gone = allocatable
+        .into_keys()
+        .filter(|name| !capacity.contains_key(name));
+    let gone: Vec<(String, Value)> = gone.map(|name| (name, Value::Null)).collect();
+    capacity
+        .into_iter()
+        .map(|(name, amount)| (name, amount.into()))
+        .chain(gone)
+        .collect()
+}
+
+/// Whether others have changed what they say that the node has.
+pub fn has_news(node: &Node) -> bool {
+    let allocatable = node
+        .status
+        .as_ref()
+        .and_then(|status| status.allocatable.as_ref());
+    foreign_resources(node).iter().any(|(name, amount)| {
+        let known = allocatable.and_then(|all| all.get(name));
+        amount.as_str() != known.map(|known| known.0.as_str())
     })
 }
 
@@ -311,6 +357,28 @@ async fn renew(host: &Host) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_add_to_a_node_can_be_given_to_pods() {
+        let node = |capacity: Value, allocatable: Value| -> Node {
+            let status = json!({"capacity": capacity, "allocatable": allocatable});
+            serde_json::from_value(json!({"metadata": {"name": "n"}, "status": status})).unwrap()
+        };
+        let seats = || json!({"cpu": "2", "example.com/seat": "3"});
+        let added = node(seats(), json!({"cpu": "2"}));
+        assert!(has_news(&added));
+        assert_eq!(
+            foreign_resources(&added),
+            [("example.com/seat".to_owned(), json!("3"))]
+        );
+        assert!(!has_news(&node(seats(), seats())));
+        let removed = node(json!({"cpu": "2"}), seats());
+        assert!(has_news(&removed));
+        assert_eq!(
+            foreign_resources(&removed),
+            [("example.com/seat".to_owned(), Value::Null)]
+        );
+    }
 
     #[test]
     fn conditions_keep_their_transition_times() {

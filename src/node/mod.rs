@@ -335,6 +335,13 @@ fn follow_objects(host: &Arc<Host>) {
             }
         }
     });
+    let of = Arc::clone(host);
+    host.caches.nodes.on_change(move |_, new| {
+        let mine = new.filter(|node| node.key().name == of.name());
+        if mine.is_some_and(|node| heartbeat::has_news(node)) {
+            of.node_changed.notify_one();
+        }
+    });
     follow(host, &host.caches.config_maps, Ingredient::ConfigMap);
     follow(host, &host.caches.secrets, Ingredient::Secret);
     follow(host, &host.caches.claims, Ingredient::Claim);

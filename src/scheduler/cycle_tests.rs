@@ -400,3 +400,68 @@ fn claims_decide_where_a_pod_can_go() {
     };
     assert_eq!((node.as_str(), volumes.bind[&key].as_str()), ("a", "fits"));
 }
+
+#[test]
+fn a_node_takes_as_many_volumes_of_a_driver_as_it_says() {
+    let using = |name: &str, claim: &str| {
+        let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+        pod(name, "1", &json!({"volumes": volumes}))
+    };
+    let mut world = world(vec![
+        ("a", using("old", "first")),
+        ("b", using("older", "second")),
+    ]);
+    let claims = ["first", "second", "third"].map(|name| {
+        serde_json::from_value(json!({"metadata": {"namespace": "default", "name": name},
+            "spec": {"volumeName": name}, "status": {"phase": "Bound"}}))
+        .unwrap()
+    });
+    world.claims = claims.into_iter().collect();
+    let volumes = ["first", "second", "third"].map(|name| {
+        serde_json::from_value(json!({"metadata": {"name": name},
+            "spec": {"csi": {"driver": "disk.example", "volumeHandle": name}}}))
+        .unwrap()
+    });
+    world.volumes = volumes.into_iter().collect();
+    assert_ne!(decided(&using("new", "third"), &world), "");
+    let limited = |name: &str, count: i32| {
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"drivers": [
+            {"name": "disk.example", "nodeID": name, "allocatable": {"count": count}}]}}))
+        .unwrap()
+    };
+    world.drivers = [limited("a", 1), limited("b", 2)].into_iter().collect();
+    assert_eq!(decided(&using("new", "third"), &world), "b");
+    // A volume that is there already takes no further place.
+    let shared = merged(json!({"nodeSelector": {"zone": "1"}}), &json!({}));
+    let mut again = using("new", "first").pod.as_ref().clone();
+    again.spec.as_mut().unwrap().node_selector =
+        serde_json::from_value(shared["nodeSelector"].clone()).unwrap();
+    assert_eq!(decided(&PodInfo::new(Arc::new(again)), &world), "a");
+    world.drivers = [limited("a", 1), limited("b", 1)].into_iter().collect();
+    assert_eq!(
+        decided(&using("new", "third"), &world),
+        "0/2 nodes are available: 2 node(s) exceed max volume count. preemption: 0/2 nodes are available: 2 No preemption victims found for incoming pod."
+    );
+}
+
+#[test]
+fn a_node_that_has_a_large_image_is_preferred() {
+    let mut world = world(Vec::new());
+    let images = json!([{"names": ["docker.io/library/big:1"], "sizeBytes": 900 << 20}]);
+    let mut node = world.nodes["b"].node.as_ref().clone();
+    node.status.as_mut().unwrap().images = serde_json::from_value(images).unwrap();
+    world
+        .nodes
+        .insert("b".to_owned(), NodeInfo::new(Arc::new(node)));
+    for turn in 0..4 {
+        let wanted = pod(
+            "p",
+            "1",
+            &json!({"containers": [{"name": "c", "image": "big:1"}]}),
+        );
+        let Outcome::Place { node, .. } = decide(&wanted, &world, turn) else {
+            panic!("no place")
+        };
+        assert_eq!(node, "b");
+    }
+}

@@ -21,7 +21,7 @@ use crate::{
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
     policy::v1::PodDisruptionBudget,
-    storage::v1::StorageClass,
+    storage::v1::{CSINode, StorageClass},
 };
 
 /// Pods that name another scheduler are left to it.
@@ -35,6 +35,7 @@ struct Caches {
     claims: Cache<PersistentVolumeClaim>,
     volumes: Cache<PersistentVolume>,
     classes: Cache<StorageClass>,
+    drivers: Cache<CSINode>,
     budgets: Cache<PodDisruptionBudget>,
 }
 
@@ -47,6 +48,7 @@ pub fn start(client: &Client, informers: &Informers, tasks: &Tasks) {
         claims: informers.cache(),
         volumes: informers.cache(),
         classes: informers.cache(),
+        drivers: informers.cache(),
         budgets: informers.cache(),
     };
     let recorder = Recorder::new(client.clone(), tasks, NAME, None);

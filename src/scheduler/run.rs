@@ -199,6 +199,7 @@ impl Scheduler {
         self.world.claims = self.caches.claims.snapshot();
         self.world.volumes = self.caches.volumes.snapshot();
         self.world.classes = self.caches.classes.snapshot();
+        self.world.drivers = self.caches.drivers.snapshot();
         self.world.budgets = self.caches.budgets.snapshot();
         let mut decided = 0;
         while let Some(pod) = self.queue.pop(Instant::now()) {
@@ -340,6 +341,8 @@ impl Caches {
         let queue = changes.clone();
         self.classes.on_change(move |_, _| queue.add(Item::Storage));
         let queue = changes.clone();
+        self.drivers.on_change(move |_, _| queue.add(Item::Storage));
+        let queue = changes.clone();
         self.namespaces
             .on_change(move |_, _| queue.add(Item::Namespace));
     }
@@ -351,6 +354,7 @@ impl Caches {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.classes.synced().await;
+        self.drivers.synced().await;
         self.budgets.synced().await;
     }
 }
@@ -365,7 +369,15 @@ fn matters(old: Option<&Arc<Node>>, new: Option<&Arc<Node>>) -> bool {
             .as_ref()
             .and_then(|status| status.allocatable.clone())
     };
-    old.spec != new.spec || old.metadata.labels != new.metadata.labels || room(old) != room(new)
+    let images = |node: &Node| {
+        node.status
+            .as_ref()
+            .and_then(|status| status.images.clone())
+    };
+    old.spec != new.spec
+        || old.metadata.labels != new.metadata.labels
+        || room(old) != room(new)
+        || images(old) != images(new)
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {

@@ -6,7 +6,7 @@ use crate::{api::name::Key, client::Snapshot};
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
     policy::v1::PodDisruptionBudget,
-    storage::v1::StorageClass,
+    storage::v1::{CSINode, StorageClass},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -85,6 +85,7 @@ pub struct World {
     pub claims: Snapshot<PersistentVolumeClaim>,
     pub volumes: Snapshot<PersistentVolume>,
     pub classes: Snapshot<StorageClass>,
+    pub drivers: Snapshot<CSINode>,
     pub budgets: Snapshot<PodDisruptionBudget>,
 }
 

@@ -4,6 +4,7 @@ mod addons;
 mod foreign;
 mod habit;
 mod image;
+mod node;
 mod start;
 
 pub use addons::AddonsCommand;
@@ -13,6 +14,7 @@ pub use habit::{
     ProfileOptions, ServiceCommand, ServiceOptions, ShellOptions,
 };
 pub use image::{ImageCommand, ListFormat};
+pub use node::NodeCommand;
 pub use start::StartOptions;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -141,6 +143,9 @@ pub enum Command {
     /// Say how Podman's images come into the cluster
     #[command(after_help = "Example:\n  kubik podman-env")]
     PodmanEnv(Ignored),
+    /// List, stop and start the nodes of the cluster
+    #[command(subcommand, after_help = "Example:\n  kubik node stop kubik-m02")]
+    Node(NodeCommand),
     /// Check what this machine offers before you start
     #[command(after_help = "Example:\n  kubik doctor")]
     Doctor,

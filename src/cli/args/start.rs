@@ -2,7 +2,7 @@
 
 use super::{Output, foreign::Foreign};
 use clap::Args;
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf, str::FromStr};
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct StartOptions {
@@ -38,6 +38,15 @@ pub struct StartOptions {
     /// Port of the cluster's own registry; the first free one from 5000 if not given
     #[arg(long, value_name = "PORT")]
     pub registry_port: Option<u16>,
+    /// Port on which Ingresses are served over HTTP; 80 if not given
+    #[arg(long, value_name = "PORT")]
+    pub ingress_http_port: Option<u16>,
+    /// Port on which Ingresses are served over HTTPS; 443 if not given
+    #[arg(long, value_name = "PORT")]
+    pub ingress_https_port: Option<u16>,
+    /// Serve Ingresses on these addresses of this machine too: 127.0.0.1 if not given, `none` for the nodes' own alone
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub ingress_listen: Vec<IngressListen>,
     /// Turn these addons on (`kubik addons list` shows them)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub addons: Vec<String>,
@@ -67,4 +76,21 @@ pub struct StartOptions {
     pub output: Output,
     #[command(flatten)]
     pub foreign: Foreign,
+}
+
+/// An address of this machine, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IngressListen(pub Option<IpAddr>);
+
+impl FromStr for IngressListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<IngressListen, String> {
+        if text == "none" {
+            return Ok(IngressListen(None));
+        }
+        let address = text.parse();
+        let address = address.map_err(|_| "neither an address nor \"none\"".to_owned())?;
+        Ok(IngressListen(Some(address)))
+    }
 }

@@ -3,7 +3,9 @@
 //! A pod that names its node bypasses the scheduler, so there is none for node names.
 
 mod fit;
+mod image;
 mod inter_pod;
+mod limits;
 mod node_affinity;
 mod ports;
 mod spread;
@@ -108,7 +110,7 @@ impl Plugin {
 
 pub const MARK_MAX: i64 = 100;
 
-pub static PLUGINS: [Plugin; 10] = [
+pub static PLUGINS: [Plugin; 12] = [
     Plugin {
         name: "NodeUnschedulable",
         filter: Some(taints::unschedulable),
@@ -149,6 +151,12 @@ pub static PLUGINS: [Plugin; 10] = [
         ..Plugin::NONE
     },
     Plugin {
+        name: "NodeVolumeLimits",
+        filter: Some(limits::filter),
+        wakes: &[Change::Node, Change::PodGone, Change::Storage],
+        ..Plugin::NONE
+    },
+    Plugin {
         name: "VolumeBinding",
         check: Some(volumes::check),
         filter: Some(volumes::filter),
@@ -183,6 +191,11 @@ pub static PLUGINS: [Plugin; 10] = [
     Plugin {
         name: "NodeResourcesBalancedAllocation",
         score: Some((1, fit::balanced)),
+        ..Plugin::NONE
+    },
+    Plugin {
+        name: "ImageLocality",
+        score: Some((1, image::score)),
         ..Plugin::NONE
     },
 ];

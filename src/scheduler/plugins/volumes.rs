@@ -38,7 +38,7 @@ impl Plan {
 pub fn check(cycle: &Cycle<'_>) -> Verdict {
     for claim in &cycle.pod.claims {
         let name = &claim.name;
-        let Some(found) = find(cycle, claim) else {
+        let Some(found) = find(cycle, &cycle.pod.key.namespace, claim) else {
             let reason = if claim.is_ephemeral {
                 format!(
                     "waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""
@@ -74,7 +74,9 @@ pub fn filter_exclusive(cycle: &Cycle<'_>, _: &NodeInfo) -> Verdict {
         .pod
         .claims
         .iter()
-        .filter(|claim| find(cycle, claim).is_some_and(|found| is_exclusive(found)))
+        .filter(|claim| {
+            find(cycle, &cycle.pod.key.namespace, claim).is_some_and(|found| is_exclusive(found))
+        })
         .collect();
     if exclusive.is_empty() {
         return Ok(());
@@ -102,7 +104,7 @@ pub fn filter(cycle: &Cycle<'_>, node: &NodeInfo) -> Verdict {
 pub fn plan(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<Plan, Rejection> {
     let mut plan = Plan::default();
     for claim in &cycle.pod.claims {
-        let Some(claim) = find(cycle, claim) else {
+        let Some(claim) = find(cycle, &cycle.pod.key.namespace, claim) else {
             continue;
         };
         if let Some(name) = volume_name(claim).filter(|_| is_bound(claim)) {
@@ -124,12 +126,16 @@ pub fn plan(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<Plan, Rejection> {
     Ok(plan)
 }
 
-fn find<'a>(cycle: &'a Cycle<'_>, claim: &Claim) -> Option<&'a Arc<PersistentVolumeClaim>> {
-    let key = Key::new(&*cycle.pod.key.namespace, &*claim.name);
+pub(super) fn find<'a>(
+    cycle: &'a Cycle<'_>,
+    namespace: &str,
+    claim: &Claim,
+) -> Option<&'a Arc<PersistentVolumeClaim>> {
+    let key = Key::new(namespace, &*claim.name);
     cycle.world.claims.get(&key)
 }
 
-fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
+pub(super) fn volume_name(claim: &PersistentVolumeClaim) -> Option<&str> {
     let name = claim.spec.as_ref()?.volume_name.as_deref()?;
     (!name.is_empty()).then_some(name)
 }
@@ -152,7 +158,7 @@ fn is_exclusive(claim: &PersistentVolumeClaim) -> bool {
     modes.is_some_and(|modes| modes.iter().any(|mode| mode == "ReadWriteOncePod"))
 }
 
-fn class_name(claim: &PersistentVolumeClaim) -> &str {
+pub(super) fn class_name(claim: &PersistentVolumeClaim) -> &str {
     let spec = claim.spec.as_ref();
     let name = spec.and_then(|spec| spec.storage_class_name.as_deref());
     name.unwrap_or_default()

@@ -15,6 +15,7 @@ mod pods;
 mod policies;
 mod probes;
 mod resize;
+mod scheduling;
 mod security;
 mod services;
 mod settings;
@@ -50,6 +51,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         policies::STORIES,
         dns::STORIES,
         services::STORIES,
+        scheduling::STORIES,
     ]
     .into_iter()
     .flatten()
