@@ -82,7 +82,7 @@ spec: {{selector: {{app: db}}, ports: [{{port: 80, targetPort: web}}]}}
         "db"
     );
     place.eventually("itself, by its Service and DNS", || {
-        (fetch_in(&place, "np", "db", "http://db") == "db").then_some(())
+        (fetch_in(&place, "np", "db", "http://db.np") == "db").then_some(())
     });
 
     place.apply(&policy("allow", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: web}]}]}"));
