@@ -12,6 +12,7 @@
 
 mod figure;
 mod https;
+mod ingress;
 mod load;
 mod machine;
 mod measured;
@@ -40,6 +41,7 @@ const GROUPS: &[Group] = &[
     ("services", traffic::services),
     ("dns", traffic::names),
     ("policy", traffic::policy),
+    ("ingress", ingress::measure),
 ];
 
 pub struct Settings {
