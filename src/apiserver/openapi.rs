@@ -1,7 +1,7 @@
 //! OpenAPI documents over HTTP; their content is `api::openapi`.
 //!
 //! Documents are built when asked for and not kept: clients keep them by the token in the index, which follows from
-//! the build. Only JSON is offered; the protobuf forms are refused with 406.
+//! the build. The version 2 document is offered in protobuf too, the others in JSON alone; anything else is 406.
 
 use super::{
     codec::accept::{self, clauses},
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         ApiError,
-        openapi::{self, Resource, Subresource},
+        openapi::{self, Resource, Subresource, gnostic},
         schema,
     },
     config::KUBERNETES,
@@ -42,8 +42,8 @@ impl OpenApi {
             },
             _ => return Ok(None),
         };
-        wants_json(parts)?;
-        Ok(Some(document.answer(parts)))
+        let form = form(parts, &document)?;
+        Ok(Some(document.answer(parts, form)))
     }
 }
 
@@ -55,7 +55,7 @@ enum Document<'a> {
 }
 
 impl Document<'_> {
-    fn answer(&self, parts: &Parts) -> Answer {
+    fn answer(&self, parts: &Parts, form: Form) -> Answer {
         let token = match self {
             Document::Everything => token("v2"),
             Document::Index => token("v3"),
@@ -71,11 +71,20 @@ impl Document<'_> {
             answer.headers_mut().insert(header::LOCATION, place);
             return answer;
         }
-        let etag = HeaderValue::from_str(&format!("\"{token}\"")).expect("hexadecimal digits");
+        let tag = match form {
+            Form::Json => format!("\"{token}\""),
+            Form::Protobuf => format!("\"{token}P\""),
+        };
+        let etag = HeaderValue::from_str(&tag).expect("hexadecimal digits");
         let mut answer = if parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
             answer::empty(304)
         } else {
-            answer::bytes(200, JSON, self.content().to_string())
+            match form {
+                Form::Json => answer::bytes(200, JSON, self.content().to_string()),
+                Form::Protobuf => {
+                    answer::bytes(200, gnostic::MEDIA, gnostic::encode(&self.content()))
+                }
+            }
         };
         let headers = answer.headers_mut();
         headers.insert(header::ETAG, etag);
@@ -145,14 +154,24 @@ fn query_token(parts: &Parts) -> Option<String> {
     Some(token.into_owned())
 }
 
-fn wants_json(parts: &Parts) -> Result<(), ApiError> {
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
+/// The first form that the client names and the document has.
+fn form(parts: &Parts, document: &Document<'_>) -> Result<Form, ApiError> {
     let accepted = parts.headers.get(header::ACCEPT);
     let accepted = accepted.and_then(|value| value.to_str().ok());
-    if clauses(accepted).iter().any(|clause| clause.is_json()) {
-        Ok(())
-    } else {
-        Err(accept::not_acceptable(false))
-    }
+    let has_protobuf = matches!(document, Document::Everything);
+    let form = clauses(accepted)
+        .iter()
+        .find_map(|clause| match clause.media {
+            gnostic::MEDIA | gnostic::MEDIA_ASKED if has_protobuf => Some(Form::Protobuf),
+            _ => clause.is_json().then_some(Form::Json),
+        });
+    form.ok_or_else(|| accept::not_acceptable(false))
 }
 
 fn resource(kind: &'static Kind) -> Resource<'static> {
@@ -231,11 +250,13 @@ mod tests {
             .unwrap();
         assert_eq!(same.status(), 304);
         assert!(get("/openapi/v3/apis/nope/v1", &[]).await.is_none());
-        let (parts, ()) = Request::get("/openapi/v2")
-            .header(
-                "accept",
-                "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-            )
+        let packed = get("/openapi/v2", &[("accept", gnostic::MEDIA_ASKED)])
+            .await
+            .unwrap();
+        assert_eq!(packed.headers()["content-type"], gnostic::MEDIA);
+        assert_ne!(packed.headers()["etag"], *etag);
+        let (parts, ()) = Request::get("/openapi/v3/api/v1")
+            .header("accept", gnostic::MEDIA_ASKED)
             .body(())
             .unwrap()
             .into_parts();

@@ -7,6 +7,7 @@
 mod custom;
 mod definition;
 mod description;
+pub mod gnostic;
 mod operation;
 mod path;
 

@@ -8,7 +8,7 @@ mod decode;
 mod encode;
 mod special;
 mod table;
-mod wire;
+pub(super) mod wire;
 
 pub use encode::{encode, watch_event};
 
