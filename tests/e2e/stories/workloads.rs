@@ -230,7 +230,8 @@ fn deployments_remember_reuse_and_give_up() {
         "3"
     );
     corner.k("rollout undo deployment/web");
-    settled();
+    // Until its pods say otherwise, a deployment stays given up; `rollout status` would end at once.
+    corner.until("deployment web", path, "NewReplicaSetAvailable");
     corner.end();
 }
 
@@ -333,6 +334,7 @@ fn daemon_sets_choose_nodes_and_surge() {
     let old = corner.field("pods -l app=agent", ".items[0].metadata.name");
     corner.k("set env ds/agent COLOR=green");
     corner.k("rollout status ds/agent --timeout=60s");
+    corner.k(&format!("wait --for=delete pod/{old} --timeout=60s"));
     let names = corner.field("pods -l app=agent", ".items[*].metadata.name");
     assert!(!names.contains(&old), "{names}");
     // The old one went when the new one was there.
