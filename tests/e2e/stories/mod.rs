@@ -11,6 +11,7 @@ mod ingress;
 mod jobs;
 mod lifecycle;
 mod limits;
+mod moving;
 mod pods;
 mod policies;
 mod probes;
@@ -39,6 +40,7 @@ pub fn all() -> impl Iterator<Item = Story> {
         volumes::STORIES,
         habits::STORIES,
         starts::STORIES,
+        moving::STORIES,
         eviction::STORIES,
         concepts::STORIES,
         security::STORIES,
