@@ -6,7 +6,7 @@
 use super::name::Gvr;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,19 @@ pub struct User {
 }
 
 impl User {
+    /// As reviews show it: `authentication.k8s.io/v1` UserInfo.
+    #[must_use]
+    pub fn info(&self) -> Value {
+        let mut info = json!({"username": self.name, "groups": self.groups});
+        if !self.uid.is_empty() {
+            info["uid"] = self.uid.as_str().into();
+        }
+        if !self.extra.is_empty() {
+            info["extra"] = json!(self.extra);
+        }
+        info
+    }
+
     /// A component of ours: `system:kube-scheduler`, member of `system:authenticated` and `groups`.
     pub fn component(name: &str, groups: &[&str]) -> User {
         let mut all: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();

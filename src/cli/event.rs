@@ -1,6 +1,7 @@
 //! The events of `start -o json`: one CloudEvent per line, in the form that tools know from minikube. Pure but for the
 //! event's id.
 
+use crate::task::uuid;
 use serde_json::{Value, json};
 
 const SOURCE: &str = "https://minikube.sigs.k8s.io/";
@@ -37,28 +38,10 @@ pub fn error(id: &str, code: u8, message: &str, advice: &str) -> String {
 
 fn event(kind: &str, data: &Value) -> String {
     json!({
-        "specversion": "1.0", "id": id(), "source": SOURCE, "type": format!("io.k8s.sigs.minikube.{kind}"),
+        "specversion": "1.0", "id": uuid(), "source": SOURCE, "type": format!("io.k8s.sigs.minikube.{kind}"),
         "datacontenttype": "application/json", "data": data,
     })
     .to_string()
-}
-
-/// A random UUID (version 4).
-fn id() -> String {
-    let mut bytes = [0u8; 16];
-    // An id that is not random is still an id.
-    let _ = getrandom::fill(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
-    parts.join("-")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::api::object::Object;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::BTreeMap;
 
@@ -89,21 +89,4 @@ pub fn labels_of(template: &PodTemplateSpec) -> BTreeMap<String, String> {
     let meta = template.metadata.as_ref();
     meta.and_then(|meta| meta.labels.clone())
         .unwrap_or_default()
-}
-
-/// Whether a toleration covers a taint.
-pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let effect = text(&toleration.effect);
-    let key = text(&toleration.key);
-    let fits_effect = effect.is_empty() || effect == taint.effect;
-    let fits_key = key.is_empty() || key == taint.key;
-    let fits_value = match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        Some("Equal" | "") | None => {
-            !key.is_empty() && text(&toleration.value) == text(&taint.value)
-        }
-        Some(_) => false,
-    };
-    fits_effect && fits_key && fits_value
 }

@@ -165,15 +165,8 @@ impl Dashboard {
             .header_read_timeout(HEADER_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.stopped() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        let ended = stop.lets_end(connection, |connection| connection.graceful_shutdown());
+        if let Err(error) = ended.await {
             debug!(%error, "connection of the dashboard");
         }
     }

@@ -66,15 +66,8 @@ async fn connection(registry: Registry, stream: TcpStream, tasks: &Tasks) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    let ended = stop.lets_end(connection, |connection| connection.graceful_shutdown());
+    if let Err(error) = ended.await {
         debug!(%error, "connection of the registry");
     }
 }

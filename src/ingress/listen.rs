@@ -104,16 +104,8 @@ async fn http1(front: Arc<Front>, peer: Arc<Peer>, stream: Stream) {
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    // The connection is polled on after the signal: it ends when its last request was answered.
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    let ended = stop.lets_end(connection, |connection| connection.graceful_shutdown());
+    if let Err(error) = ended.await {
         debug!(%error, "connection");
     }
 }
@@ -133,15 +125,8 @@ async fn http2(front: Arc<Front>, peer: Arc<Peer>, stream: Stream) {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    let ended = stop.lets_end(connection, |connection| connection.graceful_shutdown());
+    if let Err(error) = ended.await {
         debug!(%error, "connection");
     }
 }

@@ -1,8 +1,10 @@
-//! Supervised tasks, the clock, back-off, counters: the foundations every running part stands on.
+//! Supervised tasks, the clock, back-off, counters, random identities: the foundations every running part stands on.
 
 pub mod backoff;
 pub mod clock;
 pub mod meter;
 mod tasks;
+mod uuid;
 
 pub use tasks::{Stop, Tasks};
+pub use uuid::uuid;

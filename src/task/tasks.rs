@@ -4,6 +4,7 @@
 
 use std::{
     future::Future,
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,6 +23,23 @@ impl Stop {
     pub async fn stopped(&mut self) {
         // An error means that the group is gone, which is as good as a stop.
         let _ = self.0.wait_for(|&stopped| stopped).await;
+    }
+
+    /// Polls work to its end. At the stop `finish` asks it to come to one; it is polled on until it has, so that a
+    /// connection answers its last request.
+    pub async fn lets_end<W: Future>(
+        &mut self,
+        work: W,
+        finish: impl FnOnce(Pin<&mut W>),
+    ) -> W::Output {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            ended = work.as_mut() => ended,
+            () = self.stopped() => {
+                finish(work.as_mut());
+                work.await
+            }
+        }
     }
 
     #[must_use]
@@ -136,6 +154,28 @@ mod tests {
         });
         tasks.shutdown(Duration::from_secs(5)).await;
         assert_eq!(rx.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn work_is_asked_to_end_and_polled_until_it_has() {
+        let tasks = Tasks::new();
+        let mut stop = tasks.stop_signal();
+        let by_itself = async { "by itself" };
+        let never = |_: Pin<&mut _>| unreachable!("nobody stopped it");
+        assert_eq!(stop.lets_end(by_itself, never).await, "by itself");
+
+        let (asked, request) = tokio::sync::oneshot::channel();
+        let when_asked = async {
+            request.await.unwrap();
+            tokio::task::yield_now().await;
+            "when asked"
+        };
+        let finish = |_: Pin<&mut _>| asked.send(()).unwrap();
+        let (ended, ()) = tokio::join!(
+            stop.lets_end(when_asked, finish),
+            tasks.shutdown(Duration::from_secs(5))
+        );
+        assert_eq!(ended, "when asked");
     }
 
     #[tokio::test(start_paused = true)]

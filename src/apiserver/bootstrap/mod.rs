@@ -117,7 +117,7 @@ fn whole(kind: &Kind, seed: &Seed) -> Value {
     if kind.is_namespaced() {
         object["metadata"]["namespace"] = seed.namespace.as_str().into();
     }
-    object["metadata"]["uid"] = super::registry::identity::uid().into();
+    object["metadata"]["uid"] = crate::task::uuid().into();
     object["metadata"]["creationTimestamp"] = time::format(clock::now()).into();
     if kind.has_generation {
         object["metadata"]["generation"] = 1.into();

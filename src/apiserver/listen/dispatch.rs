@@ -20,6 +20,7 @@ use crate::{
         stream::{self, Upgrade},
     },
     kinds::{self, Kind},
+    task::uuid,
 };
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
@@ -73,19 +74,7 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
     {
         return given.clone();
     }
-    let mut random = [0u8; 16];
-    let _ = getrandom::fill(&mut random);
-    random[6] = random[6] & 0x0f | 0x40;
-    random[8] = random[8] & 0x3f | 0x80;
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ];
-    HeaderValue::from_str(&parts.join("-")).expect("hexadecimal digits")
+    HeaderValue::from_str(&uuid()).expect("hexadecimal digits")
 }
 
 /// What a request is about, before anything is known to exist.

@@ -167,16 +167,8 @@ impl Server {
         });
         let builder = builder();
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
-        let mut connection = std::pin::pin!(connection);
-        // The connection is polled on after the signal: it ends when its last request was answered.
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.stopped() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
+        let ended = stop.lets_end(connection, |connection| connection.graceful_shutdown());
+        if let Err(error) = ended.await {
             debug!(%address, %error, "connection");
         }
     }

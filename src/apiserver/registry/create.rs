@@ -12,7 +12,7 @@ use crate::{
     apiserver::admission::{self, Attempt, Operation},
     kinds::{Kind, validate},
     store::Expect,
-    task::clock,
+    task::{clock, uuid},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -205,7 +205,7 @@ fn own_metadata(kind: &Kind, object: &mut Value, now: &str) {
     ] {
         meta.remove(field);
     }
-    meta.insert("uid".to_owned(), identity::uid().into());
+    meta.insert("uid".to_owned(), uuid().into());
     meta.insert("creationTimestamp".to_owned(), now.into());
     if kind.has_generation {
         meta.insert("generation".to_owned(), 1.into());

@@ -1,29 +1,10 @@
-//! What the server gives to new objects: uids and generated names.
-
-use std::fmt::Write;
+//! The names that the server generates for new objects.
 
 /// Without vowels and look-alikes, so that no words appear.
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
 /// A generated name keeps the length of a DNS label.
 const BASE_MAX: usize = 63 - SUFFIX;
-
-/// A random UUID, version 4.
-#[must_use]
-pub fn uid() -> String {
-    let mut bytes = [0u8; 16];
-    fill(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (i, byte) in bytes.iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        write!(text, "{byte:02x}").expect("a String takes everything");
-    }
-    text
-}
 
 /// Five random characters, as in `web-x7k2p`.
 #[must_use]
@@ -56,13 +37,5 @@ mod tests {
         let name = generated_name("web-");
         assert!(name.starts_with("web-") && name.len() == 9, "{name}");
         assert_eq!(generated_name(&"a".repeat(100)).len(), 63);
-    }
-
-    #[test]
-    fn uids_are_version_4() {
-        let uid = uid();
-        assert_eq!(uid.len(), 36);
-        assert_eq!(&uid[14..15], "4");
-        assert!("89ab".contains(&uid[19..20]), "{uid}");
     }
 }

@@ -20,7 +20,7 @@ pub fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, Ap
     let mut review = request.accept(document, expected)?;
     review["status"] = match request.kind.name {
         "TokenReview" => token_review(request, &review["spec"]),
-        "SelfSubjectReview" => json!({"userInfo": user_info(request.user)}),
+        "SelfSubjectReview" => json!({"userInfo": request.user.info()}),
         "SelfSubjectAccessReview" => access(request, request.user, &review["spec"])?,
         "SelfSubjectRulesReview" => rules(request, text(&review["spec"], "namespace"))?,
         "SubjectAccessReview" => {
@@ -42,17 +42,6 @@ pub fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, Ap
     .into())
 }
 
-fn user_info(user: &User) -> Value {
-    let mut info = json!({"username": user.name, "groups": user.groups});
-    if !user.uid.is_empty() {
-        info["uid"] = user.uid.as_str().into();
-    }
-    if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
-    }
-    info
-}
-
 fn token_review(request: &Request<'_>, spec: &Value) -> Value {
     let registry = request.registry;
     let mut wanted: Vec<String> = Vec::deserialize(&spec["audiences"]).unwrap_or_default();
@@ -61,7 +50,7 @@ fn token_review(request: &Request<'_>, spec: &Value) -> Value {
     }
     match token::verify(registry, text(spec, "token"), &wanted) {
         Ok((user, audiences)) => json!({
-            "authenticated": true, "user": user_info(&user), "audiences": audiences,
+            "authenticated": true, "user": user.info(), "audiences": audiences,
         }),
         Err(why) => json!({"user": {}, "error": why}),
     }

@@ -9,10 +9,10 @@ use crate::{
         time,
     },
     apiserver::{
-        registry::{Registry, Request, finding, identity, metadata::text},
+        registry::{Registry, Request, finding, metadata::text},
         token::{Claims, LegacyClaims, Named, Opened, Private},
     },
-    task::clock,
+    task::{clock, uuid},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
@@ -64,7 +64,7 @@ pub async fn create(request: &Request<'_>, body: Value) -> Result<Reply, ApiErro
         exp: now + life,
         iat: now,
         iss: registry.tokens().issuer().to_owned(),
-        jti: identity::uid(),
+        jti: uuid(),
         kubernetes: Private {
             serviceaccount: Named {
                 name: request.name.clone(),

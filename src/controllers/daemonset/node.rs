@@ -1,6 +1,6 @@
 //! Whether a daemon belongs on a node, and which node a daemon is meant for.
 
-use crate::{api::object::Object, controllers::pods};
+use crate::api::{object::Object, placement};
 use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
     PodSpec, PodTemplateSpec, Taint, Toleration,
@@ -59,7 +59,9 @@ pub fn verdict(node: &Node, template: &PodTemplateSpec) -> Verdict {
         .iter()
         .flat_map(|spec| spec.taints.iter().flatten());
     let mut verdict = Verdict::Run;
-    for taint in taints.filter(|taint| !tolerated.iter().any(|one| pods::tolerates(one, taint))) {
+    for taint in
+        taints.filter(|taint| !tolerated.iter().any(|one| placement::tolerates(one, taint)))
+    {
         match taint.effect.as_str() {
             "NoExecute" => return Verdict::Leave,
             "NoSchedule" => verdict = Verdict::Keep,

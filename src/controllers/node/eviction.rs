@@ -2,7 +2,7 @@
 
 use super::{NO_EXECUTE, disrupted, latest, taints};
 use crate::{
-    api::{name::Key, object::Object},
+    api::{name::Key, object::Object, placement},
     controllers::{
         ControllerContext,
         framework::{self, Controller, Decision, Notice, Watches, World, Write},
@@ -102,7 +102,7 @@ fn patience(pod: &Pod, evicting: &[&Taint]) -> Patience {
     for taint in evicting {
         let matching: Vec<&Toleration> = tolerations
             .iter()
-            .filter(|one| pods::tolerates(one, taint))
+            .filter(|one| placement::tolerates(one, taint))
             .collect();
         if matching.is_empty() {
             return Patience::None;

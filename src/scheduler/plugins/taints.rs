@@ -1,6 +1,7 @@
 //! Taints and tolerations, and nodes that take no new pods.
 
 use super::{Cycle, NodeInfo, Rejection, Verdict, normalize};
+use crate::api::placement::tolerates;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
@@ -60,18 +61,6 @@ fn tolerations<'a>(cycle: &'a Cycle<'_>) -> impl Iterator<Item = &'a Toleration>
     spec.and_then(|spec| spec.tolerations.as_ref())
         .into_iter()
         .flatten()
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let fits_effect = given(&toleration.effect).is_none_or(|effect| effect == taint.effect);
-    let is_exists = toleration.operator.as_deref() == Some("Exists");
-    let fits_key = match given(&toleration.key) {
-        Some(key) => key == taint.key,
-        None => is_exists,
-    };
-    let value = |text: &Option<String>| text.clone().unwrap_or_default();
-    fits_effect && fits_key && (is_exists || value(&toleration.value) == value(&taint.value))
 }
 
 #[cfg(test)]

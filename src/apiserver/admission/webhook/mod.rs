@@ -167,7 +167,7 @@ fn cannot_be_asked(webhook: &Value) -> Option<String> {
 }
 
 async fn asked(attempt: &Attempt<'_>, object: &Value, webhook: &Value) -> Result<Answer, String> {
-    let uid = crate::apiserver::registry::identity::uid();
+    let uid = crate::task::uuid();
     let question = review::question(attempt, object, &uid);
     let answer = call::post(attempt.request.registry, webhook, &question).await;
     let answer = answer.map_err(|why| format!("failed to call webhook: {why}"))?;

@@ -5,7 +5,7 @@ use super::{
     matching,
 };
 use crate::{
-    api::{ApiError, call::User, name::group_version},
+    api::{ApiError, name::group_version},
     apiserver::registry::metadata::{strings, text},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -74,7 +74,7 @@ pub fn question(attempt: &Attempt<'_>, object: &Value, uid: &str) -> Value {
         "kind": kind, "requestKind": kind,
         "resource": resource, "requestResource": resource,
         "operation": matching::operation(attempt.operation),
-        "userInfo": user_info(request.user),
+        "userInfo": request.user.info(),
         "object": if is_deletion { Value::Null } else { typed(object) },
         "oldObject": attempt.old.map(typed),
         "dryRun": request.options.dry_run,
@@ -95,17 +95,6 @@ pub fn question(attempt: &Attempt<'_>, object: &Value, uid: &str) -> Value {
         asked["options"]["fieldManager"] = manager.as_str().into();
     }
     json!({"kind": "AdmissionReview", "apiVersion": API_VERSION, "request": asked})
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = json!({"username": user.name, "groups": user.groups});
-    if !user.uid.is_empty() {
-        info["uid"] = user.uid.as_str().into();
-    }
-    if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
-    }
-    info
 }
 
 /// Reads an answer; the error says why it is none.
