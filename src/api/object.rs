@@ -3,6 +3,7 @@
 use super::name::{Gvr, Key};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::{borrow::Cow, fmt::Debug};
 
 /// A kind of `k8s-openapi` with ordinary metadata: what controllers, scheduler and node agent read and write.
@@ -59,4 +60,10 @@ impl<T> Object for T where
         + Sync
         + 'static
 {
+}
+
+/// A typed object out of a document. It is read from its text: reading from the tree would put a second reader of
+/// every kind into the program.
+pub fn typed<T: DeserializeOwned>(document: &Value) -> serde_json::Result<T> {
+    serde_json::from_slice(&serde_json::to_vec(document)?)
 }

@@ -7,7 +7,7 @@ use super::{
     kubectl::connection::{Connection, is_not_found},
     place, screen,
 };
-use crate::daemon::launch;
+use crate::{api::object::typed, daemon::launch};
 use k8s_openapi::{List, api::core::v1::Service};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -116,7 +116,7 @@ fn ask<T: DeserializeOwned>(place: &Place, path: &str) -> Result<anyhow::Result<
         .map_err(|e| Failure::host("start the client", &e))?;
     Ok(runtime.block_on(async {
         let found = Connection::open(&place.kubeconfig)?.get(path).await?;
-        Ok(serde_json::from_value(found)?)
+        Ok(typed(&found)?)
     }))
 }
 

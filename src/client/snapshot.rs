@@ -6,12 +6,18 @@
 use crate::api::{name::Key, object::Object};
 use std::{ops::Deref, sync::Arc};
 
-/// Namespace, uid of the controlling owner (empty: nobody controls it), name.
-type Owned = (String, String, String);
+/// Where an object stands in the index of owners.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Owned {
+    /// The controlling owner's uid; empty: nobody controls it.
+    owner: String,
+    key: Key,
+}
 
 pub struct Snapshot<T> {
     items: imbl::OrdMap<Key, Arc<T>>,
-    owned: imbl::OrdMap<Owned, Arc<T>>,
+    /// Keys only: with objects in it the index would be compiled once for every kind.
+    owned: imbl::OrdSet<Owned>,
     /// The revision up to which every change of this kind is in here.
     pub seen: u64,
 }
@@ -30,7 +36,7 @@ impl<T> Default for Snapshot<T> {
     fn default() -> Snapshot<T> {
         Snapshot {
             items: imbl::OrdMap::new(),
-            owned: imbl::OrdMap::new(),
+            owned: imbl::OrdSet::new(),
             seen: 0,
         }
     }
@@ -70,13 +76,14 @@ impl<T: Object> Snapshot<T> {
         namespace: &'a str,
         uid: &'a str,
     ) -> impl Iterator<Item = &'a Arc<T>> {
-        let start = (namespace.to_owned(), uid.to_owned(), String::new());
+        let start = Owned {
+            owner: uid.to_owned(),
+            key: Key::new(namespace, ""),
+        };
         self.owned
             .range(start..)
-            .take_while(move |((its_namespace, owner, _), _)| {
-                its_namespace == namespace && owner == uid
-            })
-            .map(|(_, object)| object)
+            .take_while(move |owned| owned.owner == uid && owned.key.namespace == namespace)
+            .filter_map(|owned| self.items.get(&owned.key))
     }
 
     /// Objects of a namespace that no controller owns: candidates for adoption.
@@ -85,35 +92,32 @@ impl<T: Object> Snapshot<T> {
     }
 
     pub(super) fn put(&mut self, object: Arc<T>) -> Option<Arc<T>> {
-        let key = object.key();
-        let old = self.items.insert(key, Arc::clone(&object));
+        let owned = owned(&*object);
+        let old = self.items.insert(owned.key.clone(), object);
         if let Some(old) = &old {
-            self.owned.remove(&owned_key(old));
+            self.owned.remove(&self::owned(&**old));
         }
-        self.owned.insert(owned_key(&object), object);
+        self.owned.insert(owned);
         old
     }
 
     pub(super) fn take(&mut self, key: &Key) -> Option<Arc<T>> {
         let old = self.items.remove(key)?;
-        self.owned.remove(&owned_key(&old));
+        self.owned.remove(&owned(&*old));
         Some(old)
     }
 }
 
-fn owned_key<T: Object>(object: &Arc<T>) -> Owned {
-    let meta = object.metadata();
-    let owner = meta
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))
-        .map(|owner| owner.uid.clone());
-    (
-        meta.namespace.clone().unwrap_or_default(),
-        owner.unwrap_or_default(),
-        meta.name.clone().unwrap_or_default(),
-    )
+fn owned(object: &impl Object) -> Owned {
+    let owners = object.metadata().owner_references.iter().flatten();
+    let owner = owners
+        .filter(|owner| owner.controller == Some(true))
+        .map(|owner| owner.uid.clone())
+        .next();
+    Owned {
+        owner: owner.unwrap_or_default(),
+        key: object.key(),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{
     framework::{World, Write, claim, controller_ref},
     hash,
 };
-use crate::api::{name::Key, object::Object};
+use crate::api::{name::Key, object::{Object, typed}};
 use k8s_openapi::{
     api::{
         apps::v1::ControllerRevision,
@@ -142,7 +142,7 @@ pub fn template(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
         .get("template")?
         .clone();
     template.as_object_mut()?.remove("$patch");
-    serde_json::from_value(template).ok()
+    typed(&template).ok()
 }
 
 /// The hash by which pods name their revision.

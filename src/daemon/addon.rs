@@ -4,7 +4,7 @@
 //! starting: it is logged, and the command that turns it on says why.
 
 use crate::{
-    api::{ApiError, call::PatchKind, name::Key},
+    api::{ApiError, call::PatchKind, name::Key, object::typed},
     client::Client,
     config::{ADDONS, ClusterConfig, Layout, Switch, find_addon},
     distribution,
@@ -113,8 +113,7 @@ impl Addons {
             };
         }
         let document = hosting(self.registry_port);
-        let wanted: ConfigMap =
-            serde_json::from_value(document.clone()).map_err(ApiError::internal)?;
+        let wanted: ConfigMap = typed(&document).map_err(ApiError::internal)?;
         match self.client.create(&wanted).await {
             Err(error) if error.is_already_exists() => {
                 let patch = json!({ "data": document["data"] });

@@ -5,7 +5,7 @@
 
 use super::{admit::PODS_MAX, host::Host, machine::Machine, status::RUNTIME_SCHEME};
 use crate::{
-    api::{ApiError, call::PatchKind, name::Key, object::Object, time},
+    api::{ApiError, call::PatchKind, name::Key, object::{Object, typed}, time},
     client::EventKind,
     config::KUBERNETES,
     runtime::model::ImageInfo,
@@ -76,7 +76,7 @@ async fn write(host: &Host, written: &mut Option<Value>) -> Result<(), ApiError>
     let old = match host.client.get::<Node>(&key).await {
         Ok(node) => node,
         Err(failure) if failure.is_not_found() => {
-            let node: Node = serde_json::from_value(object(host)).map_err(ApiError::internal)?;
+            let node: Node = typed(&object(host)).map_err(ApiError::internal)?;
             let node = host.client.create(&node).await?;
             info!(node = host.name(), "registered the node");
             host.node_event(EventKind::Normal, "Starting", "Starting kubelet.");
@@ -350,7 +350,7 @@ async fn renew(host: &Host) -> Result<(), ApiError> {
         },
         "spec": {"holderIdentity": host.name(), "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now},
     });
-    let lease: Lease = serde_json::from_value(lease).map_err(ApiError::internal)?;
+    let lease: Lease = typed(&lease).map_err(ApiError::internal)?;
     host.client.create(&lease).await.map(drop)
 }
 

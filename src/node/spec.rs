@@ -2,6 +2,7 @@
 //!
 //! Pure. Does not know what is running.
 
+use crate::api::object::typed;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::borrow::Cow;
 
@@ -105,7 +106,7 @@ pub fn containers(spec: &PodSpec) -> Vec<Wanted<'_>> {
             let value = serde_json::to_value(debug).ok()?;
             Some(Wanted {
                 role: Role::Ephemeral,
-                container: Cow::Owned(serde_json::from_value(value).ok()?),
+                container: Cow::Owned(typed(&value).ok()?),
                 target: debug.target_container_name.as_deref(),
             })
         });

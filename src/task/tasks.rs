@@ -81,7 +81,11 @@ impl Tasks {
 
     /// Starts a task. A panic in it is logged under its name and ends this task only.
     pub fn spawn(&self, name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
-        let name = name.into();
+        self.start(name.into(), Box::pin(work));
+    }
+
+    /// Behind a pointer, so that the runtime's machinery of a task is compiled once instead of once for every task.
+    fn start(&self, name: String, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let span = info_span!("task", name = %name);
         self.reap();
         let mut running = self.0.running.lock().expect("no panic while locked");

@@ -2,7 +2,7 @@
 
 use super::Wanted;
 use crate::{
-    api::{name::Key, object::Object},
+    api::{name::Key, object::{Object, typed}},
     controllers::{
         ControllerContext,
         framework::{
@@ -80,7 +80,7 @@ impl Controller for Elder {
 /// Between the statuses of the two kinds: the elder's has no terminating replicas, and is the same otherwise.
 fn recast<A: Serialize, B: DeserializeOwned>(status: &A) -> B {
     let value = serde_json::to_value(status).expect("our own types have string keys only");
-    serde_json::from_value(value).expect("the two have the same fields")
+    typed(&value).expect("the two have the same fields")
 }
 
 /// `None` when it selects nothing.
