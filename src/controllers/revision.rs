@@ -6,7 +6,10 @@ use super::{
     framework::{World, Write, claim, controller_ref},
     hash,
 };
-use crate::api::{name::Key, object::{Object, typed}};
+use crate::api::{
+    name::Key,
+    object::{Object, typed},
+};
 use k8s_openapi::{
     api::{
         apps::v1::ControllerRevision,

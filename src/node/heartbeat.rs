@@ -5,7 +5,13 @@
 
 use super::{admit::PODS_MAX, host::Host, machine::Machine, status::RUNTIME_SCHEME};
 use crate::{
-    api::{ApiError, call::PatchKind, name::Key, object::{Object, typed}, time},
+    api::{
+        ApiError,
+        call::PatchKind,
+        name::Key,
+        object::{Object, typed},
+        time,
+    },
     client::EventKind,
     config::KUBERNETES,
     runtime::model::ImageInfo,

@@ -2,7 +2,10 @@
 
 use super::Wanted;
 use crate::{
-    api::{name::Key, object::{Object, typed}},
+    api::{
+        name::Key,
+        object::{Object, typed},
+    },
     controllers::{
         ControllerContext,
         framework::{
