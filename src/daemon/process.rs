@@ -93,6 +93,8 @@ fn start_log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // Complaints about the log would go to the log, and panic there: on a full disk that ended the store's writer.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -119,7 +119,8 @@ fn keep_reasons() {
     if let Ok(log) = io::stderr().as_fd().try_clone_to_owned() {
         let trace = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::ERROR)
-            .with_ansi(false);
+            .with_ansi(false)
+            .log_internal_errors(false);
         // Refused only if there is one already.
         let _ = trace.with_writer(Mutex::new(File::from(log))).try_init();
     }

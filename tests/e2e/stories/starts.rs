@@ -245,6 +245,12 @@ fn a_full_disk_refuses_and_loses_nothing() {
     let (_, refused) = refused.expect("a full disk takes no objects");
     let said = stderr(&refused);
     assert!(said.contains("no space left on device"), "{said}");
+    // Also when the log, which is on that disk, takes no line any more.
+    let many = place.home.path().join("many.yaml");
+    let map =
+        |n: u32| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: many{n}}}\n---\n");
+    std::fs::write(&many, (0..100).map(map).collect::<String>()).unwrap();
+    place.kubectl_fails(&["create", "-f", many.to_str().unwrap()]);
     // It reads on, and writes again when there is room.
     place.kubectl(&["get", "configmap", "before"]);
     std::fs::remove_file(&ballast).unwrap();
