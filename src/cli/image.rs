@@ -114,12 +114,11 @@ fn pull(profile: &str, image: &str) -> Result<(), Failure> {
             steps.spin(&format!("{short} {} of {}", size(*done), size(*total)));
         }
     })?;
-    for image in images(answer) {
-        let what = format!(
-            "{} ({})",
-            image.tags.first().unwrap_or(&image.id),
-            size(image.size_bytes)
-        );
+    for found in images(answer) {
+        // One image may have many names; people asked for this one.
+        let asked = found.tags.iter().find(|tag| tag.ends_with(image));
+        let name = asked.or(found.tags.first()).unwrap_or(&found.id);
+        let what = format!("{name} ({})", size(found.size_bytes));
         steps.done(&what, steps.elapsed());
     }
     Ok(())

@@ -65,7 +65,11 @@ pub async fn ensure(host: &Host, pod: &Pod, asked: &Asked<'_>) -> Result<ImageIn
     let reference = asked.reference;
     let policy = asked.policy.unwrap_or("IfNotPresent");
     let tell = |kind, reason: &str, text: &str| host.event(pod, asked.field, kind, reason, text);
-    let result = match present(host, reference).await {
+    let credentials = credentials(pod, &host.caches.secrets.snapshot());
+    // What the pod may not have is not there for it: nobody shall learn that it is.
+    let found = present(host, reference).await;
+    let found = found.map(|image| image.filter(|image| image.is_open_to(&credentials)));
+    let result = match found {
         Err(trouble) => Err(trouble),
         Ok(Some(image)) if policy != "Always" => {
             tell(
@@ -90,7 +94,7 @@ pub async fn ensure(host: &Host, pod: &Pod, asked: &Asked<'_>) -> Result<ImageIn
             let text = format!("Pulling image \"{reference}\"");
             tell(EventKind::Normal, "Pulling", &text);
             let begun = clock::now();
-            match pull(host, pod, reference, policy).await {
+            match pull(host, reference, policy, credentials).await {
                 Ok((image, waited)) => {
                     let all = clock::now().duration_since(begun).as_millis();
                     let own = (all - waited).max(0);
@@ -149,9 +153,9 @@ async fn present(host: &Host, reference: &str) -> Result<Option<ImageInfo>, Trou
 /// Pulls, and tells how long it waited for another pull of the same image, in milliseconds.
 async fn pull(
     host: &Host,
-    pod: &Pod,
     reference: &str,
     policy: &str,
+    credentials: Vec<Credential>,
 ) -> Result<(ImageInfo, i128), Trouble> {
     let lock = host.pulls.lock_of(reference);
     let begun = clock::now();
@@ -160,12 +164,13 @@ async fn pull(
     // Whoever waited for the same pull has what it brought.
     if policy != "Always"
         && let Some(image) = present(host, reference).await?
+        && image.is_open_to(&credentials)
     {
         return Ok((image, waited));
     }
     let request = PullRequest {
         reference: reference.to_owned(),
-        credentials: credentials(pod, &host.caches.secrets.snapshot()),
+        credentials,
     };
     match host.runtime.pull(request, None).await {
         Ok(image) => Ok((image, waited)),
@@ -203,9 +208,13 @@ fn of_secret(secret: &Secret) -> Vec<Credential> {
         None => data(".dockercfg").unwrap_or_default(),
     };
     let registries = registries.as_object().cloned().unwrap_or_default();
+    let origin = secret.uid();
     registries
         .into_iter()
-        .map(|(server, entry)| credential(server, &entry))
+        .map(|(server, entry)| Credential {
+            origin: origin.to_owned(),
+            ..credential(server, &entry)
+        })
         .collect()
 }
 
@@ -224,6 +233,7 @@ fn credential(server: String, entry: &Value) -> Credential {
         username,
         password,
         token: text("identitytoken"),
+        origin: String::new(),
     }
 }
 

@@ -2,7 +2,13 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    time::Duration,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What a caller can tell apart.
@@ -99,7 +105,7 @@ pub struct ContainerSpec {
     /// Replaces the image's when not empty.
     pub working_dir: String,
     pub mounts: Vec<Mount>,
-    pub devices: Vec<String>,
+    pub devices: Vec<DeviceFile>,
     pub user: Option<UserSpec>,
     pub supplemental_groups: Vec<u32>,
     pub capabilities_add: Vec<String>,
@@ -120,6 +126,13 @@ pub struct ContainerSpec {
     pub target_container: Option<String>,
     /// Kept and given back; the runtime does not read them.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A device of the host and where the container has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFile {
+    pub host: PathBuf,
+    pub container: PathBuf,
 }
 
 /// Numeric, or a name that the image's own `/etc/passwd` and `/etc/group` resolve.
@@ -279,6 +292,18 @@ pub struct ImageInfo {
     pub user: String,
     /// `STOPSIGNAL` of the image, as text; empty means SIGTERM.
     pub stop_signal: String,
+    /// Marks of the credentials that it was pulled with ([`Credential::marks`]); without any it is everybody's.
+    #[serde(skip)]
+    pub private_to: BTreeSet<String>,
+}
+
+impl ImageInfo {
+    /// Whether somebody with these credentials may use it without asking the registry.
+    #[must_use]
+    pub fn is_open_to(&self, credentials: &[Credential]) -> bool {
+        let mut marks = credentials.iter().flat_map(Credential::marks);
+        self.private_to.is_empty() || marks.any(|mark| self.private_to.contains(&mark))
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -296,6 +321,29 @@ pub struct Credential {
     pub password: String,
     /// An identity token in place of a password; empty if none.
     pub token: String,
+    /// What it was taken from, by a name that stays when its content changes; empty if nothing.
+    pub origin: String,
+}
+
+impl Credential {
+    /// By what it is known again without being written down.
+    #[must_use]
+    pub fn marks(&self) -> Vec<String> {
+        let parts = [&self.server, &self.username, &self.password, &self.token];
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        let digits: Vec<String> = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let mut marks = vec![digits.concat()];
+        marks.extend(Some(self.origin.clone()).filter(|origin| !origin.is_empty()));
+        marks
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,6 +64,7 @@ pub fn adopt(
         digests: vec![format!("{}@{top}", reference.name())],
         size_bytes,
         configuration: String::from_utf8(text).context("the configuration is not text")?,
+        ..Image::default()
     };
     Ok(Some((config.digest, image)))
 }

@@ -153,6 +153,7 @@ fn image(configuration: &[u8], tags: Vec<String>, size_bytes: u64) -> Result<Ima
         size_bytes,
         configuration: String::from_utf8(configuration.to_vec())
             .context("the configuration is not text")?,
+        ..Image::default()
     })
 }
 

@@ -60,6 +60,7 @@ pub fn make(reference: &Reference, layers: &Layers) -> Result<(String, Image)> {
         digests: Vec::new(),
         size_bytes: size,
         configuration,
+        ..Image::default()
     };
     Ok((digest(image.configuration.as_bytes()), image))
 }

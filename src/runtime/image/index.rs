@@ -4,7 +4,7 @@ use crate::runtime::model::ImageInfo;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
     path::Path,
@@ -27,6 +27,8 @@ pub struct Image {
     pub size_bytes: u64,
     /// The configuration's text: small, and needed for every container.
     pub configuration: String,
+    /// Marks of the credentials that it was pulled with; empty once it came openly.
+    pub private_to: BTreeSet<String>,
 }
 
 impl Index {
@@ -58,7 +60,16 @@ impl Index {
         for tag in &new.tags {
             self.untag(tag);
         }
+        let is_open = self
+            .images
+            .get(id)
+            .is_some_and(|old| old.private_to.is_empty());
         let image = self.images.entry(id.to_owned()).or_default();
+        if is_open || new.private_to.is_empty() {
+            image.private_to.clear();
+        } else {
+            image.private_to.extend(new.private_to);
+        }
         image.configuration = new.configuration;
         image.size_bytes = new.size_bytes;
         image.tags.extend(new.tags);
@@ -105,6 +116,7 @@ impl Image {
             size_bytes: self.size_bytes,
             user: config.user,
             stop_signal: config.stop_signal,
+            private_to: self.private_to.clone(),
         }
     }
 }
@@ -139,6 +151,36 @@ mod tests {
         assert!(!index.remove("a", "x:2"));
         index.add("a", tagged("x:1"));
         assert!(index.remove("a", "a") && index.images.is_empty());
+    }
+
+    #[test]
+    fn what_came_openly_once_is_everybodys() {
+        let pulled = |mark: &str| Image {
+            private_to: [mark]
+                .into_iter()
+                .filter(|mark| !mark.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            ..Image::default()
+        };
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&["a", "b"], &["a", "b"]),
+            (&["a", ""], &[]),
+            (&["", "a"], &[]),
+            (&["a", "", "b"], &[]),
+        ];
+        for (pulls, expected) in cases {
+            let mut index = Index::default();
+            for mark in pulls {
+                index.add("i", pulled(mark));
+            }
+            let found: Vec<&str> = index.images["i"]
+                .private_to
+                .iter()
+                .map(String::as_str)
+                .collect();
+            assert_eq!(found, expected, "{pulls:?}");
+        }
     }
 
     #[test]

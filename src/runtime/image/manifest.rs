@@ -4,6 +4,7 @@
 use super::reference::is_digest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Larger documents are refused: real manifests have kilobytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
@@ -22,7 +23,7 @@ pub struct Descriptor {
     pub digest: String,
     pub size: u64,
     pub platform: Option<Platform>,
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -124,6 +125,9 @@ pub struct Execution {
     pub working_dir: String,
     pub user: String,
     pub stop_signal: String,
+    /// Places that are written to; the values say nothing.
+    #[serde(deserialize_with = "null_as_empty")]
+    pub volumes: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +137,11 @@ pub struct RootFs {
     pub diff_ids: Vec<String>,
 }
 
-fn null_as_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+fn null_as_empty<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 

@@ -54,6 +54,8 @@ pub struct ImageConfig {
     pub working_dir: String,
     pub user: String,
     pub stop_signal: String,
+    /// Places that its programs write to, also where the rest is read only.
+    pub volumes: Vec<String>,
 }
 
 impl ImageConfig {
@@ -133,12 +135,7 @@ impl Images {
         let parsed =
             Configuration::parse(image.configuration.as_bytes()).map_err(RuntimeError::Failed)?;
         Ok(ImageConfig {
-            layers: parsed
-                .rootfs
-                .diff_ids
-                .iter()
-                .map(|id| short(id).to_owned())
-                .collect(),
+            layers: stack(&parsed.rootfs.diff_ids),
             layers_dir: self.0.layers.folder.clone(),
             entrypoint: parsed.config.entrypoint,
             cmd: parsed.config.cmd,
@@ -146,6 +143,7 @@ impl Images {
             working_dir: parsed.config.working_dir,
             user: parsed.config.user,
             stop_signal: parsed.config.stop_signal,
+            volumes: parsed.config.volumes.into_keys().collect(),
         })
     }
 
@@ -363,6 +361,19 @@ impl Images {
     }
 }
 
+/// The directory names of layers, the bottom one first, each once: an overlay takes no directory twice, and what is
+/// laid on top again hides all that it had further down.
+fn stack(diff_ids: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let top_first = diff_ids.iter().rev().map(|id| short(id));
+    let mut names: Vec<String> = top_first
+        .filter(|name| seen.insert(*name))
+        .map(str::to_owned)
+        .collect();
+    names.reverse();
+    names
+}
+
 /// The tag that was asked for, or all of them when it was asked for by id or digest.
 fn named_by(text: &str, tags: &[String]) -> Vec<String> {
     let asked = Reference::parse(text).ok().and_then(|one| one.tagged());
@@ -462,6 +473,15 @@ mod tests {
                 .is_some()
         );
         assert!(layer.join("kubik-hello").exists());
+    }
+
+    #[test]
+    fn a_layer_that_comes_twice_lies_on_top() {
+        let id = |c: &str| format!("sha256:{}", c.repeat(64));
+        let ids: Vec<String> = ["a", "b", "c", "b", "d"].map(id).into();
+        let names = stack(&ids);
+        let first: Vec<&str> = names.iter().map(|name| &name[..1]).collect();
+        assert_eq!(first, ["a", "c", "b", "d"]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use nix::{
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
     sys::{
         stat::{
-            FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mkdirat, mknodat,
-            utimensat,
+            FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, makedev,
+            mkdirat, mknodat, utimensat,
         },
         time::TimeSpec,
     },
@@ -33,6 +33,7 @@ use tar::{Entry, EntryType};
 const ENTRIES_MAX: u64 = 2_000_000;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+const OPAQUE_ATTRIBUTE: &str = "trusted.overlay.opaque";
 /// Attributes that a layer may set; the others are the host's business.
 const ATTRIBUTES: [&str; 2] = ["security.capability", "user."];
 
@@ -84,14 +85,20 @@ impl Layer {
         let parent = self.folder(path.parent().unwrap_or(Path::new("")))?;
         let leaf_bytes = leaf.as_bytes();
         if leaf_bytes == OPAQUE {
-            return set_attribute(&parent, "trusted.overlay.opaque", b"y");
+            return set_attribute(&parent, OPAQUE_ATTRIBUTE, b"y");
         }
         if let Some(hidden) = leaf_bytes.strip_prefix(WHITEOUT) {
             return self.whiteout(&parent, hidden);
         }
+        let was_hidden = kind == EntryType::Directory && is_whiteout(&parent, leaf)?;
         self.make_room(&parent, leaf, kind)?;
         match kind {
-            EntryType::Directory => make_folder(&parent, leaf)?,
+            EntryType::Directory => {
+                make_folder(&parent, leaf)?;
+                if was_hidden {
+                    make_opaque(&parent, leaf)?;
+                }
+            }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 self.file(entry, &parent, leaf)?;
             }
@@ -158,8 +165,12 @@ impl Layer {
             return Ok(()); // Old union file systems left marks of their own; they mean nothing here.
         }
         let leaf = OsStr::from_bytes(hidden);
-        self.make_room(parent, leaf, EntryType::Char)?;
-        mknodat(parent, leaf, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0))?;
+        match status(parent, leaf)? {
+            None => mknodat(parent, leaf, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0))?,
+            // What is of this very layer stays, whatever comes first: a mark hides only what lies below.
+            Some(found) if is_kind(&found, SFlag::S_IFDIR) => make_opaque(parent, leaf)?,
+            Some(_) => {}
+        }
         Ok(())
     }
 
@@ -220,11 +231,27 @@ impl Layer {
             Some(Gid::from_raw(gid)),
             AtFlags::AT_SYMLINK_NOFOLLOW,
         )?;
-        let time = TimeSpec::new(i64::try_from(header.mtime()?).unwrap_or(i64::MAX), 0);
+        let seconds = if is_blank(&raw.mtime) {
+            0
+        } else {
+            header.mtime()?
+        };
+        let time = TimeSpec::new(i64::try_from(seconds).unwrap_or(i64::MAX), 0);
         if kind != EntryType::Symlink {
             // After the owner: changing that clears setuid bits.
-            let mode = Mode::from_bits_truncate(header.mode()? & 0o7777);
+            let bits = if is_blank(&raw.mode) {
+                0
+            } else {
+                header.mode()?
+            };
+            let mode = Mode::from_bits_truncate(bits & 0o7777);
             fchmodat(parent, leaf, mode, FchmodatFlags::FollowSymlink)?;
+        }
+        // Nothing else is opened: a device would notice.
+        if matches!(
+            kind,
+            EntryType::Regular | EntryType::Continuous | EntryType::Directory
+        ) {
             self.extended(entry, path)?;
         }
         if kind == EntryType::Directory {
@@ -283,6 +310,31 @@ fn is_blank(field: &[u8]) -> bool {
     field.iter().all(|&byte| byte == 0 || byte == b' ')
 }
 
+/// What is there now, if anything is.
+fn status(parent: &OwnedFd, leaf: &OsStr) -> Result<Option<FileStat>> {
+    match fstatat(parent, leaf, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_kind(found: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == kind
+}
+
+fn is_whiteout(parent: &OwnedFd, leaf: &OsStr) -> Result<bool> {
+    let found = status(parent, leaf)?;
+    Ok(found.is_some_and(|found| is_kind(&found, SFlag::S_IFCHR) && found.st_rdev == 0))
+}
+
+/// Hides what layers below have in this directory.
+fn make_opaque(parent: &OwnedFd, leaf: &OsStr) -> Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let folder = nix::fcntl::openat(parent, leaf, flags, Mode::empty())?;
+    set_attribute(&folder, OPAQUE_ATTRIBUTE, b"y")
+}
+
 fn make_folder(parent: &OwnedFd, leaf: &OsStr) -> Result<()> {
     match mkdirat(parent, leaf, Mode::from_bits_truncate(0o755)) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
@@ -298,10 +350,14 @@ fn device<R: Read>(
 ) -> Result<()> {
     let header = entry.header();
     let number = |part: Option<u32>| u64::from(part.unwrap_or(0));
-    let device = makedev(
-        number(header.device_major()?),
-        number(header.device_minor()?),
-    );
+    let device = if kind == EntryType::Fifo {
+        0
+    } else {
+        makedev(
+            number(header.device_major()?),
+            number(header.device_minor()?),
+        )
+    };
     let flag = match kind {
         EntryType::Char => SFlag::S_IFCHR,
         EntryType::Block => SFlag::S_IFBLK,

@@ -199,3 +199,71 @@ fn random_bytes_never_panic() {
         let _ = unpack(bytes.as_slice(), root.path(), 1 << 20);
     }
 }
+
+/// The names in a folder, whiteouts as `-name`, and `*` where what lies below is hidden as a whole.
+fn seen(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let is_whiteout = entry.file_type().unwrap().is_char_device();
+            if is_whiteout {
+                format!("-{name}")
+            } else {
+                name
+            }
+        })
+        .collect();
+    let opaque = xattr::get(folder, "trusted.overlay.opaque").unwrap();
+    names.extend(opaque.map(|_| "*".to_owned()));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_whiteout_hides_only_what_lies_below() {
+    if !is_root() {
+        return;
+    }
+    let dir = |path| (EntryType::Directory, path, "", 0o755);
+    let file = |path| (EntryType::Regular, path, "x", 0o644);
+    #[rustfmt::skip]
+    let cases = [
+        (vec![file(".wh.d"), dir("d/"), file("d/new")], vec!["*", "new"]),
+        (vec![dir("d/"), file("d/new"), file(".wh.d")], vec!["*", "new"]),
+        (vec![dir("d/"), file("d/new"), file("d/.wh..wh..opq")], vec!["*", "new"]),
+        (vec![dir("d/"), file("d/.wh.x"), file("d/x")], vec!["x"]),
+        (vec![dir("d/"), file("d/x"), file("d/.wh.x")], vec!["x"]),
+        (vec![dir("d/"), file("d/.wh.x"), file("d/.wh.x")], vec!["-x"]),
+    ];
+    for (rows, expected) in cases {
+        let (outer, outcome) = unpack_rows(&rows);
+        outcome.unwrap();
+        assert_eq!(seen(&outer.path().join("root/d")), expected, "{rows:?}");
+    }
+}
+
+#[test]
+fn numbers_that_are_left_out_are_zero() {
+    if !is_root() {
+        return;
+    }
+    for kind in [EntryType::Regular, EntryType::Fifo] {
+        let mut header = tar::Header::new_ustar();
+        header.set_path("blank").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        let old = header.as_old_mut();
+        old.mode.fill(0);
+        old.uid.fill(0);
+        old.gid.fill(0);
+        old.mtime.fill(0);
+        header.set_cksum();
+        let mut stream = header.as_bytes().to_vec();
+        stream.resize(2048, 0);
+        let root = tempfile::tempdir().unwrap();
+        unpack(stream.as_slice(), root.path(), 1 << 20).unwrap();
+        let meta = fs::metadata(root.path().join("blank")).unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.mtime()), (0, 0), "{kind:?}");
+    }
+}

@@ -77,6 +77,7 @@ impl LinuxRuntime {
             cmd: config.cmd,
             working_dir: config.working_dir,
             user: config.user,
+            volumes: config.volumes,
         })
     }
 

@@ -135,6 +135,12 @@ impl Container {
         new: &NewContainer,
         target: Option<i32>,
     ) -> Result<(), Failure> {
+        if spec::arguments(&new.spec, &new.root).is_empty() {
+            return Err(Failure::Failed(format!(
+                "failed to generate container \"{}\" spec: failed to generate spec: no command specified",
+                new.id
+            )));
+        }
         let place = Place {
             dir: self.place.clone(),
         };
@@ -176,7 +182,10 @@ impl Container {
         mounted: &Mounted,
         devices: &[Device],
     ) -> Result<Value, Failure> {
-        let container = &new.spec;
+        let mut container = new.spec.clone();
+        let written = mounted.written(&new.root.volumes, &container)?;
+        container.mounts.extend(written);
+        let container = &container;
         let user = user::resolve(
             &new.root.user,
             container.user.as_ref(),

@@ -141,6 +141,8 @@ pub struct ImageRoot {
     pub cmd: Vec<String>,
     pub working_dir: String,
     pub user: String,
+    /// Places that the image's programs write to.
+    pub volumes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

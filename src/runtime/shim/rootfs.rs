@@ -7,7 +7,7 @@
 
 use super::protocol::{Failure, ImageRoot};
 use crate::runtime::{
-    model::{Mount, Propagation},
+    model::{ContainerSpec, DeviceFile, Mount, Propagation},
     spec::Device,
     sys,
 };
@@ -189,6 +189,33 @@ impl Mounted {
             None => make_dirs(&self.root()?, path),
         }
     }
+
+    /// Makes the places that the image's programs write to, and answers the mounts that keep them writable where the
+    /// root is read only.
+    pub fn written(&self, places: &[String], container: &ContainerSpec) -> io::Result<Vec<Mount>> {
+        let mut mounts = Vec::new();
+        for place in places {
+            let destination = Path::new("/").join(place);
+            let covers = |mount: &Mount| destination.starts_with(&mount.destination);
+            let is_covered = container.mounts.iter().any(covers);
+            // Where the image has a file of that name, its programs cannot mean a directory.
+            let made = self.ensure_dir(&destination, &container.mounts);
+            if made.is_err() || is_covered || !container.read_only_rootfs {
+                continue;
+            }
+            let inside = destination.strip_prefix("/").unwrap_or(&destination);
+            let source = fs::canonicalize(self.target.join(inside))?;
+            // A link of the image that leads out of it is not followed.
+            if source.starts_with(fs::canonicalize(&self.target)?) {
+                mounts.push(Mount {
+                    source,
+                    destination,
+                    ..Mount::default()
+                });
+            }
+        }
+        Ok(mounts)
+    }
 }
 
 /// Makes what a mount's source is missing a directory, as containerd does. Anything else about it fails later.
@@ -268,14 +295,10 @@ pub fn narrow_propagation(init: &OwnedFd, mounts: &[Mount]) -> nix::Result<()> {
     Ok(())
 }
 
-/// The devices at the given paths of the host, or all of them.
-pub fn devices(paths: &[String], all: bool) -> Vec<Device> {
+/// The devices that were asked for, each at the container's own place for it, after those of the host if it has them all.
+pub fn devices(wanted: &[DeviceFile], all: bool) -> Vec<Device> {
     let mut found = Vec::new();
-    let mut pending: Vec<PathBuf> = if all {
-        vec!["/dev".into()]
-    } else {
-        paths.iter().map(PathBuf::from).collect()
-    };
+    let mut pending: Vec<PathBuf> = all.then(|| "/dev".into()).into_iter().collect();
     while let Some(path) = pending.pop() {
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
@@ -287,21 +310,37 @@ pub fn devices(paths: &[String], all: bool) -> Vec<Device> {
                 .flatten()
                 .filter_map(Result::ok);
             pending.extend(entries.map(|entry| entry.path()));
-        } else if kind.is_block_device() || kind.is_char_device() {
-            found.push(Device {
-                is_block: kind.is_block_device(),
-                major: libc::major(metadata.rdev()).into(),
-                minor: libc::minor(metadata.rdev()).into(),
-                mode: metadata.mode() & 0o7777,
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-                path,
-            });
+        } else {
+            found.extend(device(&metadata, path));
         }
     }
     found.retain(|device| !OWN.iter().any(|own| device.path == Path::new(own)));
+    for file in wanted {
+        // Through links: volumes name disks by their ids.
+        let device = fs::metadata(&file.host)
+            .ok()
+            .and_then(|metadata| device(&metadata, file.container.clone()));
+        if let Some(device) = device {
+            found.retain(|other| other.path != device.path);
+            found.push(device);
+        }
+    }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
+}
+
+fn device(metadata: &fs::Metadata, path: PathBuf) -> Option<Device> {
+    let kind = metadata.file_type();
+    let is_device = kind.is_block_device() || kind.is_char_device();
+    is_device.then(|| Device {
+        is_block: kind.is_block_device(),
+        major: libc::major(metadata.rdev()).into(),
+        minor: libc::minor(metadata.rdev()).into(),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        path,
+    })
 }
 
 /// Below `/dev`, but file systems of their own in a container.

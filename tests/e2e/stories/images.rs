@@ -362,7 +362,13 @@ fn the_notes_flow_from_a_private_registry() {
         pulled.contains(&format!("Successfully pulled image \"{image}\"")),
         "{pulled}"
     );
-    // Now it is here: the policy that never asks finds it.
+    // That it is here now helps nobody who may not have it.
+    pod(&place, "late-stranger", &image, "IfNotPresent", None);
+    let why = waiting_message(&place, "late-stranger", "ErrImagePull");
+    assert!(why.contains("pull access denied"), "{why}");
+    pod(&place, "late-never", &image, "Never", None);
+    waiting_message(&place, "late-never", "ErrImageNeverPull");
+    // The policy that never asks finds it.
     place.eventually("ErrImageNeverPull to end", || {
         let ready = place.field(&["pod", "never"], ".status.containerStatuses[0].ready");
         (ready == "true").then_some(())

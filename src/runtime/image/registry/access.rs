@@ -10,20 +10,21 @@ use super::{
 use crate::runtime::model::Credential;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use std::sync::Mutex;
 
 const REDIRECTS_MAX: usize = 5;
 const TOKEN_BYTES_MAX: usize = 1 << 20;
+const COMPLAINT_BYTES_MAX: usize = 4 << 10;
 
 /// Why a request brought nothing.
 #[derive(Debug)]
 pub enum Refusal {
     NotFound,
     Denied(String),
-    Status(StatusCode),
+    /// Anything else it answered, in words.
+    Status(String),
     Unreachable(String),
 }
 
@@ -164,12 +165,30 @@ impl Access {
                         "authorization failed: forbidden".to_owned(),
                     ));
                 }
-                _ => return Err(Refusal::Status(status)),
+                _ => {
+                    let mut text = format!("unexpected status from GET request to {url}: {status}");
+                    if let Some(why) = explanation(response.into_body()).await {
+                        text.push_str(": ");
+                        text.push_str(&why);
+                    }
+                    return Err(Refusal::Status(text));
+                }
             }
         }
         Err(Refusal::Denied(
             "authorization failed: the credentials were refused".to_owned(),
         ))
+    }
+
+    /// Marks of the credential, if the registry wanted one.
+    pub fn used(&self) -> Vec<String> {
+        let was_asked = self
+            .authorization
+            .lock()
+            .expect("no panic while locked")
+            .is_some();
+        let credential = self.credential.as_ref().filter(|_| was_asked);
+        credential.map(Credential::marks).unwrap_or_default()
     }
 
     /// Follows redirects. The credential stays with the registry: stores it redirects to have their own signatures.
@@ -281,12 +300,9 @@ impl Access {
             );
             return Err(Refusal::Denied(why));
         }
-        let body = http_body_util::Limited::new(response.into_body(), TOKEN_BYTES_MAX);
-        let bytes = body
-            .collect()
+        let bytes = connection::text(response.into_body(), TOKEN_BYTES_MAX)
             .await
-            .map_err(|e| unreachable(e.to_string()))?
-            .to_bytes();
+            .map_err(unreachable)?;
         let answer: TokenAnswer =
             serde_json::from_slice(&bytes).map_err(|e| unreachable(e.to_string()))?;
         let token = if answer.token.is_empty() {
@@ -296,6 +312,27 @@ impl Access {
         };
         Ok(format!("Bearer {token}"))
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Complaint {
+    code: String,
+    message: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Complaints {
+    errors: Vec<Complaint>,
+}
+
+/// What the registry says of its own refusal (distribution specification, error codes).
+async fn explanation(body: Incoming) -> Option<String> {
+    let text = connection::text(body, COMPLAINT_BYTES_MAX).await.ok()?;
+    let complaints: Complaints = serde_json::from_slice(&text).ok()?;
+    let first = complaints.errors.into_iter().next()?;
+    Some(format!("{}: {}", first.code.to_lowercase(), first.message))
 }
 
 fn redirected(from: &Uri, headers: &HeaderMap) -> Option<Uri> {

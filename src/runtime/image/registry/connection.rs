@@ -8,7 +8,7 @@ use super::{
 use crate::runtime::resolve;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::{CertificateError, ClientConfig};
@@ -26,8 +26,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
-/// Until the head of the answer; bodies may take as long as they flow.
+/// Until the head of the answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two parts of a body, which may take as long as it flows.
+const PART_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Of a proxy's answer to CONNECT.
 const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
@@ -83,6 +85,37 @@ pub async fn get(
     exchange(tls.map_err(|e| handshake_failure(&e))?, url, headers, None).await
 }
 
+/// The next part of a body; `None` at its end. A server that has gone silent is an error.
+pub async fn part(body: &mut Incoming) -> Option<Result<Bytes, String>> {
+    loop {
+        let Ok(frame) = timeout(PART_PATIENCE, body.frame()).await else {
+            let seconds = PART_PATIENCE.as_secs();
+            return Some(Err(format!("no bytes came for {seconds} s")));
+        };
+        match frame? {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    return Some(Ok(data));
+                }
+            }
+            Err(error) => return Some(Err(error.to_string())),
+        }
+    }
+}
+
+/// A whole body of at most so many bytes.
+pub async fn text(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while let Some(part) = part(&mut body).await {
+        let part = part?;
+        if bytes.len() + part.len() > bytes_max {
+            return Err(format!("it is longer than {bytes_max} bytes"));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes)
+}
+
 /// In the words that people search for.
 fn handshake_failure(error: &std::io::Error) -> String {
     let inner = error
@@ -135,15 +168,26 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let addresses = tokio::task::spawn_blocking(move || resolve::lookup(&name)).await;
     let addresses: Vec<IpAddr> = addresses
         .map_err(|e| e.to_string())?
-        .map_err(|error| format!("dial tcp: {error}"))?;
+        .map_err(|error| format!("dial tcp: lookup {host}: {}", plain(&error)))?;
     let mut last = String::new();
     for address in addresses {
         match TcpStream::connect(SocketAddr::new(address, port)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => last = format!("dial tcp {address}:{port}: connect: {error}"),
+            Err(error) => {
+                let why = plain(&error);
+                last = format!("dial tcp {address}:{port}: connect: {why}");
+            }
         }
     }
     Err(last)
+}
+
+/// An error without its number.
+fn plain(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
+    }
 }
 
 async fn exchange(

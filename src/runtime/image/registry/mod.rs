@@ -18,8 +18,7 @@ use super::{
 };
 use crate::runtime::model::{Credential, PullProgress, RuntimeError};
 use access::{Access, Refusal};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use http_body_util::BodyExt;
+use futures_util::{TryStreamExt, stream};
 use std::io::{self, Read};
 use tokio::sync::mpsc;
 
@@ -30,6 +29,8 @@ const CHUNKS: usize = 8;
 /// Downloads of one layer before it is given up; each goes on where the last one broke off.
 const ATTEMPTS: u32 = 5;
 const NESTING_MAX: usize = 4;
+/// Of what a failed pull says.
+const WHY_CHARS_MAX: usize = 1000;
 
 /// Why a pull failed.
 #[derive(Debug)]
@@ -44,16 +45,32 @@ pub enum Failure {
 impl Failure {
     /// The texts are the ones people search for.
     pub fn into_error(self, reference: &Reference) -> RuntimeError {
+        let (Failure::Refused(why) | Failure::Unreachable(why) | Failure::Broken(why)) = &self;
+        let why = printable(why);
         let head = format!("failed to pull and unpack image \"{reference}\"");
         let resolve = format!("{head}: failed to resolve reference \"{reference}\"");
         match self {
-            Failure::Refused(why) => RuntimeError::PullRefused(format!("{resolve}: {why}")),
-            Failure::Unreachable(why) => {
+            Failure::Refused(_) => RuntimeError::PullRefused(format!("{resolve}: {why}")),
+            Failure::Unreachable(_) => {
                 RuntimeError::RegistryUnavailable(format!("{resolve}: {why}"))
             }
-            Failure::Broken(why) => RuntimeError::Failed(format!("{head}: {why}")),
+            Failure::Broken(_) => RuntimeError::Failed(format!("{head}: {why}")),
         }
     }
+}
+
+/// What strangers sent may be quoted in an error.
+fn printable(text: &str) -> String {
+    let shown = text.chars().take(WHY_CHARS_MAX);
+    shown
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Fetches the image and unpacks its layers. Mirrors are tried first, each with every fitting credential.
@@ -64,16 +81,24 @@ pub async fn pull(
     layers: &Layers,
     progress: Option<mpsc::Sender<PullProgress>>,
 ) -> Result<(String, Image), Failure> {
-    let mut first_failure = None;
+    let mut failure = None;
     for access in access::candidates(reference, credentials, options) {
         match from(&access, reference, layers, progress.as_ref()).await {
             Ok(image) => return Ok(image),
             Err(failure @ Failure::Broken(_)) => return Err(failure),
-            // The first refusal explains more than those of further attempts.
-            Err(failure) => drop(first_failure.get_or_insert(failure)),
+            Err(other) => failure = Some(worse(failure, other)),
         }
     }
-    Err(first_failure.unwrap_or_else(|| Failure::Unreachable("no registry to ask".to_owned())))
+    Err(failure.unwrap_or_else(|| Failure::Unreachable("no registry to ask".to_owned())))
+}
+
+/// The first refusal explains more than those of further attempts, and more than that nobody was there; of these the
+/// last does: the registry itself is asked after its mirrors, and plainly after it did not speak TLS.
+fn worse(first: Option<Failure>, second: Failure) -> Failure {
+    match first {
+        Some(first @ Failure::Refused(_)) => first,
+        _ => second,
+    }
 }
 
 async fn from(
@@ -110,6 +135,7 @@ async fn from(
         digests: vec![format!("{}@{top}", reference.name())],
         size_bytes: parts.iter().map(|part| part.size).sum::<u64>() + config.size,
         configuration: String::from_utf8(text).map_err(|e| Failure::Broken(e.to_string()))?,
+        private_to: access.used().into_iter().collect(),
     };
     Ok((config.digest, image))
 }
@@ -149,14 +175,9 @@ async fn document(access: &Access, reference: &Reference, part: &str) -> Result<
         .get(part, ACCEPT, 0)
         .await
         .map_err(|refusal| failure(refusal, reference))?;
-    let body = http_body_util::Limited::new(
-        response.into_body(),
-        usize::try_from(DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX),
-    );
-    match body.collect().await {
-        Ok(collected) => Ok(collected.to_bytes().to_vec()),
-        Err(error) => Err(Failure::Unreachable(format!("read {part}: {error}"))),
-    }
+    let limit = usize::try_from(DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX);
+    let text = connection::text(response.into_body(), limit).await;
+    text.map_err(|why| Failure::Unreachable(format!("read {part}: {why}")))
 }
 
 fn failure(refusal: Refusal, reference: &Reference) -> Failure {
@@ -165,9 +186,7 @@ fn failure(refusal: Refusal, reference: &Reference) -> Failure {
         Refusal::Denied(why) => Failure::Refused(format!(
             "pull access denied, repository does not exist or may require authorization: {why}"
         )),
-        Refusal::Status(status) => {
-            Failure::Refused(format!("unexpected status from the registry: {status}"))
-        }
+        Refusal::Status(text) => Failure::Refused(text),
         Refusal::Unreachable(why) => Failure::Unreachable(why),
     }
 }
@@ -238,9 +257,9 @@ async fn download(
         } else {
             done
         };
-        let mut chunks = response.into_body().into_data_stream();
+        let mut body = response.into_body();
         loop {
-            match chunks.next().await {
+            match connection::part(&mut body).await {
                 Some(Ok(mut chunk)) => {
                     let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
                     skip -= skipped as u64;
@@ -252,11 +271,14 @@ async fn download(
                     }
                     report(progress, part, done);
                 }
-                Some(Err(error)) => {
-                    last = error.to_string();
+                Some(Err(why)) => {
+                    last = why;
                     break;
                 }
-                None => break,
+                None => {
+                    last = format!("it ended after {done} of {} bytes", part.size);
+                    break;
+                }
             }
         }
         if done >= part.size {
@@ -297,5 +319,40 @@ impl Read for Chunks {
         let count = self.chunk.len().min(buffer.len());
         buffer[..count].copy_from_slice(&self.chunk.split_to(count));
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_that_explains_most_is_told() {
+        let refused = |why: &str| Failure::Refused(why.to_owned());
+        let absent = |why: &str| Failure::Unreachable(why.to_owned());
+        #[rustfmt::skip]
+        let cases = [
+            (vec![refused("a"), refused("b")], "a"),
+            (vec![absent("tls"), refused("not found")], "not found"),
+            (vec![refused("denied"), absent("offline")], "denied"),
+            (vec![absent("mirror"), absent("registry")], "registry"),
+        ];
+        for (failures, expected) in cases {
+            let text = format!("{failures:?}");
+            let told = failures
+                .into_iter()
+                .fold(None, |told, one| Some(worse(told, one)));
+            let (Failure::Refused(why) | Failure::Unreachable(why) | Failure::Broken(why)) =
+                told.unwrap();
+            assert_eq!(why, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn strangers_bytes_do_not_reach_terminals() {
+        let text = printable(&format!("a\u{1b}[2Jb\n{}", "x".repeat(5000)));
+        assert!(
+            text.starts_with("a\u{fffd}[2Jb\u{fffd}x") && text.chars().count() == WHY_CHARS_MAX
+        );
     }
 }
