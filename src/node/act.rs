@@ -1,6 +1,7 @@
 //! Carries out the steps that take time. Each is safe to repeat; none decides more than how to say what went wrong.
 
 use super::{
+    bind,
     host::Host,
     observed::Ended,
     plan::START_ERROR,
@@ -21,7 +22,7 @@ use crate::{
         rules::Protocol,
     },
     runtime::{
-        model::{ContainerInfo, ContainerState, Exit, ImageInfo, Mount, RuntimeError},
+        model::{ContainerInfo, ContainerState, Exit, ImageInfo, RuntimeError},
         mounts,
     },
     task::Tasks,
@@ -127,7 +128,7 @@ async fn write_etc(
     Ok(Tasks::blocking(work).await??)
 }
 
-fn etc_directory(host: &Host, pod: &Pod) -> PathBuf {
+pub(super) fn etc_directory(host: &Host, pod: &Pod) -> PathBuf {
     host.layout.pod(pod.uid()).join("etc")
 }
 
@@ -260,7 +261,9 @@ async fn create(
         );
     }
     let volume_mounts = mount::volume_mounts(container, &environment).map_err(config)?;
-    let mounts = prepare_mounts(host, pod, wanted, start, volume_mounts).await?;
+    let log = termination_log(host, pod.uid(), wanted.name(), start.attempt);
+    let mounts = bind::mounts(host, pod, container, &start.volumes, log, volume_mounts).await?;
+    let devices = bind::devices(container, &start.volumes);
     let image_names =
         super::image::names(container.image.as_deref().unwrap_or_default(), &start.image);
     let parts = Parts {
@@ -268,6 +271,7 @@ async fn create(
         image_names: &image_names,
         environment: &environment,
         mounts,
+        devices,
         attempt: start.attempt,
         crashes: start.crashes,
     };
@@ -302,78 +306,6 @@ async fn read_files(
         wanted.into_iter().map(read).collect()
     });
     read.await.unwrap_or_default()
-}
-
-/// Sub paths bound, the termination log made, our own files added.
-async fn prepare_mounts(
-    host: &Host,
-    pod: &Pod,
-    wanted: &Wanted<'_>,
-    start: &Start,
-    volume_mounts: Vec<mount::VolumeMount>,
-) -> Result<Vec<Mount>, StartFailed> {
-    let failed = |reason: &'static str, message: String| StartFailed {
-        reason,
-        message,
-        ended: None,
-    };
-    let name = wanted.name().to_owned();
-    let directory = host.layout.pod(pod.uid());
-    let etc = etc_directory(host, pod);
-    let paths = start.volumes.paths.clone();
-    let read_only = start.volumes.read_only.clone();
-    let log = termination_log(host, pod.uid(), &name, start.attempt);
-    let log_path = wanted.container.termination_message_path.clone();
-    let sub_paths = directory.join("volume-subpaths");
-    let work = move || -> Result<Vec<Mount>, StartFailed> {
-        let mut mounts = Vec::new();
-        for (index, wanted) in volume_mounts.into_iter().enumerate() {
-            let volume = &wanted.volume;
-            let missing = || {
-                failed(
-                    "CreateContainerConfigError",
-                    format!("cannot find volume \"{volume}\" to mount into container \"{name}\""),
-                )
-            };
-            let root = paths.get(volume).ok_or_else(missing)?;
-            let mut mount = wanted.mount;
-            mount.source = root.clone();
-            mount.read_only |= read_only.contains(volume);
-            if !wanted.sub_path.is_empty() {
-                mount.source = sub_paths.join(volume).join(&name).join(index.to_string());
-                let bound = mounts::bind_below(root, Path::new(&wanted.sub_path), &mount.source);
-                bound.map_err(|failure| {
-                    let text = format!("failed to prepare subPath for volumeMount \"{volume}\" of container \"{name}\": {failure}");
-                    failed("CreateContainerConfigError", text)
-                })?;
-            }
-            mounts.push(mount);
-        }
-        let destination = log_path.unwrap_or_else(|| "/dev/termination-log".to_owned());
-        let touched = touch(&log);
-        touched.map_err(|failure| failed("CreateContainerError", failure.to_string()))?;
-        for (file, place) in [
-            ("hosts", "/etc/hosts"),
-            ("resolv.conf", "/etc/resolv.conf"),
-            ("hostname", "/etc/hostname"),
-        ] {
-            mount::add_managed(&mut mounts, etc.join(file), place, false);
-        }
-        mount::add_managed(&mut mounts, log, &destination, false);
-        Ok(mounts)
-    };
-    let done = Tasks::blocking(work).await;
-    done.unwrap_or_else(|failure| Err(failed("CreateContainerError", failure.to_string())))
-}
-
-/// Where a container writes its last words. Any user of the container may.
-fn touch(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(path, "")?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))
 }
 
 fn termination_log(host: &Host, uid: &str, container: &str, attempt: u32) -> PathBuf {

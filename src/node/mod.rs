@@ -17,6 +17,7 @@ pub mod translate;
 mod act;
 mod admit;
 mod adopt;
+mod bind;
 mod classes;
 mod collect;
 mod heartbeat;

@@ -7,7 +7,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
     mount::{MntFlags, MsFlags, mount, umount2},
-    sys::stat::{Mode, SFlag, fstat, mkdirat},
+    sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat, stat},
 };
 use std::{
     fs,
@@ -15,9 +15,6 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
-
-/// Mode of directories made for a sub path.
-const SUB_PATH_MODE: Mode = Mode::from_bits_truncate(0o750);
 
 /// Mounts a memory disk on `target` (made if missing) unless one is there.
 pub fn tmpfs(target: &Path, size_bytes: Option<u64>, mode: u32) -> io::Result<()> {
@@ -100,14 +97,21 @@ fn escape(path: &Path) -> String {
     text.replace(':', "\\:").replace(',', "\\,")
 }
 
-/// Binds `root/sub` to `target`. Directories that are missing below the root are made.
+/// Binds `root/sub` to `target`, in place of what stood there before the path led elsewhere. Directories that are missing
+/// below the root are made, as open as the root is.
 ///
 /// Fails with `PermissionDenied` when the path leads out of the root.
 pub fn bind_below(root: &Path, sub: &Path, target: &Path) -> io::Result<()> {
-    if mount_points()?.iter().any(|point| point == target) {
-        return Ok(());
-    }
     let source = open_below(root, sub)?;
+    if mount_points()?.iter().any(|point| point == target) {
+        let (wanted, present) = (fstat(&source)?, stat(target)?);
+        if (wanted.st_dev, wanted.st_ino) == (present.st_dev, present.st_ino) {
+            return Ok(());
+        }
+        umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
+        // What is bound now may be of another kind.
+        let _ = fs::remove_file(target).or_else(|_| fs::remove_dir(target));
+    }
     let is_directory =
         SFlag::from_bits_truncate(fstat(&source)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
     if is_directory {
@@ -134,6 +138,7 @@ pub fn bind_below(root: &Path, sub: &Path, target: &Path) -> io::Result<()> {
 
 fn open_below(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
     let root = open(root, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mode = Mode::from_bits_truncate(fstat(&root)?.st_mode & 0o2777);
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -154,11 +159,17 @@ fn open_below(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
         // Each step is looked up below the one before, so that a link swapped in meanwhile leads nowhere new.
         let found = match openat2(&at, name, how) {
             Err(Errno::ENOENT) => {
-                match mkdirat(&at, name, SUB_PATH_MODE) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
+                let is_new = match mkdirat(&at, name, Mode::S_IRWXU) {
+                    Ok(()) => true,
+                    Err(Errno::EEXIST) => false,
                     Err(failure) => return Err(failure.into()),
+                };
+                let made = openat2(&at, name, how.flags(OFlag::O_DIRECTORY | OFlag::O_CLOEXEC));
+                // Whatever the umask says.
+                if let (true, Ok(made)) = (is_new, &made) {
+                    fchmod(made, mode)?;
                 }
-                openat2(&at, name, how)
+                made
             }
             other => other,
         };
@@ -236,7 +247,7 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     #[test]
     fn sub_paths_are_made_and_links_do_not_lead_out() {
@@ -247,11 +258,13 @@ mod tests {
         symlink(&outside, root.join("absolute")).unwrap();
         symlink("../outside", root.join("relative")).unwrap();
         symlink("real", root.join("inside")).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o2777)).unwrap();
         for path in ["a/b/c", "real", "inside", "inside/new"] {
             open_below(&root, Path::new(path)).unwrap();
         }
         assert!(root.join("real/new").is_dir());
-        assert_eq!(root.join("a").metadata().unwrap().mode() & 0o777, 0o750);
+        let mode = |path| root.join(path).metadata().unwrap().mode() & 0o7777;
+        assert_eq!((mode("a"), mode("a/b/c")), (0o2777, 0o2777));
         for path in ["absolute", "relative", "absolute/x", "relative/x"] {
             let failure = open_below(&root, Path::new(path)).unwrap_err();
             assert_eq!(failure.kind(), io::ErrorKind::PermissionDenied, "{path}");

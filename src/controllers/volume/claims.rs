@@ -142,6 +142,10 @@ impl Claims {
             }
             return;
         }
+        if let Some(wish) = unmet(spec) {
+            let text = format!("{PROVISIONER} does not support {wish}");
+            return decision.push(Notice::warning(claim, "ProvisioningFailed", text));
+        }
         let name = format!("pvc-{}", claim.uid());
         let path = directory(&self.root, &name);
         let text = format!("Successfully provisioned volume {name}");
@@ -187,6 +191,17 @@ impl Claims {
                 "failed to provision volume: ",
             ));
         decision.push(write);
+    }
+}
+
+/// What a directory of ours cannot be. An empty one in place of a copy would be worse than none.
+fn unmet(spec: &PersistentVolumeClaimSpec) -> Option<&'static str> {
+    if spec.volume_mode.as_deref() == Some("Block") {
+        Some("block volume provisioning")
+    } else if spec.data_source.is_some() || spec.data_source_ref.is_some() {
+        Some("volumes made from a data source")
+    } else {
+        None
     }
 }
 

@@ -153,6 +153,30 @@ fn the_default_class_provisions_and_grows() {
 }
 
 #[test]
+fn what_a_directory_cannot_be_is_not_provisioned() {
+    let source = json!({"kind": "PersistentVolumeClaim", "name": "other"});
+    let cases = [
+        (json!({"volumeMode": "Block"}), "block volume provisioning"),
+        (
+            json!({"dataSource": source}),
+            "volumes made from a data source",
+        ),
+    ];
+    for (more, what) in cases {
+        let mut stage = claims();
+        class(&mut stage, "Immediate");
+        let mut more = more;
+        more["storageClassName"] = "standard".into();
+        claim(&mut stage, &more);
+        stage.settle();
+        assert_eq!(bound(&stage), (String::new(), "Pending".into()));
+        let text = format!("Warning ProvisioningFailed kubik.io/hostpath does not support {what}");
+        assert!(stage.events.contains(&text), "{:?}", stage.events);
+        assert!(stage.disk.is_empty());
+    }
+}
+
+#[test]
 fn a_claim_without_class_gets_the_default_that_comes_later() {
     let mut stage = claims();
     claim(&mut stage, &json!({"storageClassName": null}));

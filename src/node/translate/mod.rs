@@ -14,7 +14,7 @@ use super::{
     qos,
     spec::{self, Wanted},
 };
-use crate::runtime::model::{ContainerSpec, ImageInfo, Mount, SandboxSpec};
+use crate::runtime::model::{ContainerSpec, DeviceFile, ImageInfo, Mount, SandboxSpec};
 use env::Environment;
 use k8s_openapi::api::core::v1::Pod;
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
@@ -134,6 +134,7 @@ pub struct Parts<'a> {
     pub image_names: &'a (String, String),
     pub environment: &'a Environment,
     pub mounts: Vec<Mount>,
+    pub devices: Vec<DeviceFile>,
     pub attempt: u32,
     pub crashes: u32,
 }
@@ -164,6 +165,7 @@ pub fn container(
         env,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: parts.mounts,
+        devices: parts.devices,
         resources: qos::container(container),
         oom_score_adj: qos::oom_score(&spec, container, facts.memory_bytes),
         tty: container.tty == Some(true),
@@ -215,6 +217,7 @@ mod tests {
             image_names: &Default::default(),
             environment: &environment,
             mounts: Vec::new(),
+            devices: Vec::new(),
             attempt: 3,
             crashes: 1,
         };

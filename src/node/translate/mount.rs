@@ -5,7 +5,10 @@
 use super::{ConfigError, env::Environment, expand::expand};
 use crate::runtime::model::{Mount, Propagation};
 use k8s_openapi::api::core::v1::Container;
-use std::path::{Component, Path, PathBuf};
+use std::{
+    cell::Cell,
+    path::{Component, Path, PathBuf},
+};
 
 /// A mount whose source is a volume.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,19 +28,10 @@ pub fn volume_mounts(
     mounts
         .map(|mount| {
             let sub_path = match &mount.sub_path_expr {
-                Some(text) if !text.is_empty() => expand(text, |name| environment.get(name)),
+                Some(text) if !text.is_empty() => expanded(text, environment)?,
                 _ => mount.sub_path.clone().unwrap_or_default(),
             };
-            let is_inside = Path::new(&sub_path)
-                .components()
-                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-            if !is_inside || sub_path.contains("$(") {
-                let name = &mount.name;
-                return Err(ConfigError(format!(
-                    "failed to prepare subPath for volumeMount \"{name}\" of container \"{}\"",
-                    container.name
-                )));
-            }
+            stays_inside(&sub_path)?;
             let is_read_only = mount.read_only == Some(true);
             let recursive = mount.recursive_read_only.as_deref();
             let recursive = recursive.is_some_and(|recursive| recursive != "Disabled");
@@ -58,6 +52,33 @@ pub fn volume_mounts(
             })
         })
         .collect()
+}
+
+fn expanded(text: &str, environment: &Environment) -> Result<String, ConfigError> {
+    let missing = Cell::new(None);
+    let path = expand(text, |name| {
+        let value = environment.get(name);
+        if value.is_none() {
+            missing.set(Some(name.to_owned()));
+        }
+        value
+    });
+    match missing.take() {
+        Some(name) => Err(ConfigError(format!("missing value for \"{name}\""))),
+        None => Ok(path),
+    }
+}
+
+fn stays_inside(sub_path: &str) -> Result<(), ConfigError> {
+    let path = Path::new(sub_path);
+    let message = if path.is_absolute() {
+        format!("error SubPath `{sub_path}` must not be an absolute path")
+    } else if path.components().any(|part| part == Component::ParentDir) {
+        format!("unable to provision SubPath `{sub_path}`: must not contain '..'")
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError(message))
 }
 
 /// A relative mount path is taken from the root.
@@ -83,7 +104,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(mount: &serde_json::Value, expected: Option<&str>) {
+    fn check(mount: &serde_json::Value, expected: &str) {
         let container = json!({"name": "c", "volumeMounts": [mount]});
         let container = serde_json::from_value(container).unwrap();
         let environment = Environment {
@@ -93,21 +114,28 @@ mod tests {
             ],
             ..Environment::default()
         };
-        let found = volume_mounts(&container, &environment).ok();
-        let found = found.map(|mounts| mounts[0].sub_path.clone());
-        assert_eq!(found.as_deref(), expected, "{mount}");
+        let found = volume_mounts(&container, &environment);
+        let found = found.map_or_else(|error| error.0, |mounts| mounts[0].sub_path.clone());
+        assert_eq!(found, expected, "{mount}");
     }
 
     #[test]
     fn sub_paths_stay_inside() {
         let mount =
             |field: &str, value: &str| json!({"name": "v", "mountPath": "/m", field: value});
-        check(&mount("subPath", "a/b"), Some("a/b"));
-        check(&mount("subPath", "../b"), None);
-        check(&mount("subPath", "/etc"), None);
-        check(&mount("subPathExpr", "x/$(POD)"), Some("x/p"));
-        check(&mount("subPathExpr", "$(UP)/y"), None);
-        check(&mount("subPathExpr", "$(NONE)"), None);
-        check(&json!({"name": "v", "mountPath": "/m"}), Some(""));
+        let up =
+            |path: &str| format!("unable to provision SubPath `{path}`: must not contain '..'");
+        check(&mount("subPath", "a/b"), "a/b");
+        check(&mount("subPath", "../b"), &up("../b"));
+        let absolute = "error SubPath `/etc` must not be an absolute path";
+        check(&mount("subPath", "/etc"), absolute);
+        check(&mount("subPathExpr", "x/$(POD)"), "x/p");
+        check(&mount("subPathExpr", "x/$$(POD)"), "x/$(POD)");
+        check(&mount("subPathExpr", "$(UP)/y"), &up("../y"));
+        check(
+            &mount("subPathExpr", "$(NONE)"),
+            "missing value for \"NONE\"",
+        );
+        check(&json!({"name": "v", "mountPath": "/m"}), "");
     }
 }

@@ -25,14 +25,25 @@ pub fn write(directory: &Path, payload: &Payload, group: Option<u32>) -> io::Res
     }
     let now = clock::now().strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
     let fresh = directory.join(&now);
-    fill(&fresh, payload, group)?;
+    let filled = fill(&fresh, payload, group);
+    filled.inspect_err(|_| drop(fs::remove_dir_all(&fresh)))?;
     let link = directory.join(DATA_NEW);
     let _ = fs::remove_file(&link);
     symlink(&now, &link)?;
     fs::rename(&link, directory.join(DATA))?;
     publish(directory, payload)?;
-    if let Some(old) = old {
-        fs::remove_dir_all(directory.join(old))?;
+    sweep(directory, &now)
+}
+
+/// Removes the sets that are no longer shown, those of interrupted writes among them.
+fn sweep(directory: &Path, shown: &str) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_set = name.to_string_lossy().starts_with("..") && entry.file_type()?.is_dir();
+        if is_set && name != shown {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
     Ok(())
 }
@@ -113,7 +124,13 @@ fn publish(directory: &Path, payload: &Payload) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if !name.starts_with("..") && !tops.contains(name.as_ref()) {
+        if name.starts_with("..") {
+            continue;
+        }
+        // A sub path that named nothing was made a directory; it stays until there is something of that name.
+        if entry.file_type()?.is_dir() {
+            let _ = fs::remove_dir(entry.path());
+        } else if !tops.contains(name.as_ref()) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -168,7 +185,11 @@ mod tests {
         assert_eq!(visible(at), ["..data", "a", "c"]);
         assert_eq!(fs::read_to_string(at.join("a")).unwrap(), "3");
         assert!(!at.join(first).exists(), "the old set is removed");
-        write(at, &payload(&[("a", "3")]), None).unwrap();
-        assert_eq!(visible(at), ["..data", "a"]);
+        // What an interrupted write and a sub path without a file left does no harm.
+        fs::create_dir_all(at.join("..1999/d")).unwrap();
+        fs::create_dir(at.join("b")).unwrap();
+        write(at, &payload(&[("a", "3"), ("b", "5")]), None).unwrap();
+        assert_eq!(visible(at), ["..data", "a", "b"]);
+        assert_eq!(fs::read_to_string(at.join("b")).unwrap(), "5");
     }
 }

@@ -14,13 +14,13 @@ pub(super) fn carry_out(order: &Order, group: Option<u32>) -> io::Result<PathBuf
         Order::Directory { path } => {
             if !path.exists() {
                 fs::create_dir_all(path)?;
-                open_to_all(path, group)?;
+                open_to_all(path, 0o777, group)?;
             }
             Ok(path.clone())
         }
         Order::Memory { path, size_bytes } => {
             mounts::tmpfs(path, *size_bytes, 0o777)?;
-            open_to_all(path, group)?;
+            open_to_all(path, 0o777, group)?;
             Ok(path.clone())
         }
         Order::Files {
@@ -28,9 +28,13 @@ pub(super) fn carry_out(order: &Order, group: Option<u32>) -> io::Result<PathBuf
             payload,
             in_memory,
         } => {
+            // As open as an emptyDir, as upstream's are; containers see it read only.
+            let mode = if *in_memory { 0o1777 } else { 0o777 };
             if *in_memory {
-                mounts::tmpfs(path, None, 0o755)?;
+                mounts::tmpfs(path, None, mode)?;
             }
+            fs::create_dir_all(path)?;
+            open_to_all(path, mode, group)?;
             atomic::write(path, payload, group)?;
             Ok(path.clone())
         }
@@ -40,7 +44,7 @@ pub(super) fn carry_out(order: &Order, group: Option<u32>) -> io::Result<PathBuf
         }
         // The runtime has mounted it already.
         Order::Image { path, .. } => Ok(path.clone()),
-        Order::Host { path, kind } => {
+        Order::Host { path, kind } | Order::Device { path, kind } => {
             host_path::check(path, kind)?;
             Ok(path.clone())
         }
@@ -58,11 +62,11 @@ pub(super) fn carry_out(order: &Order, group: Option<u32>) -> io::Result<PathBuf
     }
 }
 
-/// Mode 0777 whatever the umask; with a group it is inherited by what is made inside.
-fn open_to_all(path: &Path, group: Option<u32>) -> io::Result<()> {
+/// Whatever the umask; a group is inherited by what is made inside.
+fn open_to_all(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
     let set_group = if group.is_some() { 0o2000 } else { 0 };
     chown(path, None, group)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777 | set_group))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | set_group))
 }
 
 fn suits(path: &Path, group: u32) -> bool {

@@ -17,7 +17,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use source::{LOCAL, Order};
+use source::{LOCAL, Order, Refusal};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -31,6 +31,8 @@ pub use token::Tokens;
 pub struct Prepared {
     /// By volume name.
     pub paths: BTreeMap<String, PathBuf>,
+    /// Disks, by volume name.
+    pub devices: BTreeMap<String, PathBuf>,
     /// Volumes that containers may not write to, whatever their mounts say.
     pub read_only: BTreeSet<String>,
     pub tokens: Tokens,
@@ -50,28 +52,47 @@ pub struct Failed {
     pub volume: String,
     /// As events name it.
     pub shown: String,
-    /// What was under way, in upstream's words.
-    pub stage: &'static str,
+    pub stage: Stage,
     pub message: String,
 }
 
-const SET_UP: &str = "MountVolume.SetUp failed";
+/// What was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Before anything was done: the objects do not allow it.
+    Process,
+    SetUp,
+    /// Local volumes are looked at before they are set up.
+    Look,
+    /// A disk, which is not mounted.
+    Map,
+}
 
 impl Failed {
     fn set_up(volume: &str, message: String) -> Failed {
         Failed {
             volume: volume.to_owned(),
             shown: volume.to_owned(),
-            stage: SET_UP,
+            stage: Stage::SetUp,
             message,
         }
     }
 
-    /// The text of the event.
+    /// The text of the event, in upstream's words.
     #[must_use]
     pub fn text(&self) -> String {
-        let (stage, shown) = (self.stage, &self.shown);
-        format!("{stage} for volume \"{shown}\" : {}", self.message)
+        let (volume, shown, message) = (&self.volume, &self.shown, &self.message);
+        let stage = match self.stage {
+            Stage::Process => {
+                return format!(
+                    "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process volumes=[{volume}]: {message}"
+                );
+            }
+            Stage::SetUp => "MountVolume.SetUp failed",
+            Stage::Look => "MountVolume.NewMounter initialization failed",
+            Stage::Map => "MapVolume.MapBlockVolume failed",
+        };
+        format!("{stage} for volume \"{shown}\" : {message}")
     }
 }
 
@@ -117,17 +138,21 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
             prepared.read_only.insert(volume.name.clone());
         }
         let shown = source::shown_name(pod, volume, &world);
-        let tell = |message| Failed {
-            shown: shown.clone(),
-            ..Failed::set_up(&volume.name, message)
-        };
         let order = match source::resolve(pod, volume, &world) {
-            Ok(order) => mount_image(host, pod, &order).await.map(|()| order),
-            Err(message) => Err(message),
+            Ok(order) => {
+                let mounted = mount_image(host, pod, &order).await;
+                mounted.map(|()| order).map_err(Refusal::from)
+            }
+            Err(refusal) => Err(refusal),
         };
         match order {
             Ok(order) => orders.push((volume.name.clone(), shown, order)),
-            Err(message) => failed.push(tell(message)),
+            Err(Refusal { stage, message }) => failed.push(Failed {
+                volume: volume.name.clone(),
+                shown,
+                stage,
+                message,
+            }),
         }
     }
     let fs_group = spec
@@ -142,13 +167,14 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
                 stage: stage(&order),
                 ..Failed::set_up(&volume, failure.to_string())
             });
-            (volume, done)
+            (volume, matches!(order, Order::Device { .. }), done)
         });
         made.collect::<Vec<_>>()
     });
     let made = made.await.unwrap_or_default();
-    for (volume, result) in made {
+    for (volume, is_device, result) in made {
         match result {
+            Ok(path) if is_device => drop(prepared.devices.insert(volume, path)),
             Ok(path) => drop(prepared.paths.insert(volume, path)),
             Err(failure) => failed.push(failure),
         }
@@ -160,13 +186,11 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
     }
 }
 
-/// Local volumes are looked at before they are set up.
-fn stage(order: &Order) -> &'static str {
+fn stage(order: &Order) -> Stage {
     match order {
-        Order::Persistent { kind, .. } if kind == LOCAL => {
-            "MountVolume.NewMounter initialization failed"
-        }
-        _ => SET_UP,
+        Order::Persistent { kind, .. } if kind == LOCAL => Stage::Look,
+        Order::Device { .. } => Stage::Map,
+        _ => Stage::SetUp,
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a volume of the spec is on this node: an [`Order`] for the disk, or why it cannot be made now. Pure.
 
-use super::content::{self, DEFAULT_MODE, Payload, Reference};
+use super::{
+    Stage,
+    content::{self, DEFAULT_MODE, Payload, Reference},
+};
 use crate::{
     api::{name::Key, quantity::Quantity},
     client::Snapshot,
@@ -10,7 +13,9 @@ use crate::{
     },
     runtime::nfs::Share as NfsShare,
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume,
+};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -46,6 +51,8 @@ pub(super) enum Order {
     },
     /// A place of the host. `kind` is upstream's `hostPath.type`.
     Host { path: PathBuf, kind: String },
+    /// A disk of the host, given to containers as it is. `kind` says what it must be.
+    Device { path: PathBuf, kind: String },
     /// A directory of an NFS server.
     Nfs { path: PathBuf, share: NfsShare },
     /// The files of an image, which is here; never written to.
@@ -86,11 +93,29 @@ pub fn claim_name(pod: &Pod, volume: &Volume) -> Option<String> {
     }
 }
 
+/// Why a volume cannot be made now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub stage: Stage,
+    pub message: String,
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Refusal {
+        let stage = Stage::SetUp;
+        Refusal { stage, message }
+    }
+}
+
 /// Whether containers may not write to it, whatever their mounts say.
 pub(super) fn is_read_only(volume: &Volume) -> bool {
     let claim = volume.persistent_volume_claim.as_ref();
     let nfs = volume.nfs.as_ref();
     volume.image.is_some()
+        || volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
         || claim.is_some_and(|claim| claim.read_only == Some(true))
         || nfs.is_some_and(|nfs| nfs.read_only == Some(true))
 }
@@ -107,7 +132,7 @@ fn no_driver(name: &str) -> String {
     )
 }
 
-pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order, String> {
+pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order, Refusal> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let path = |plugin: &str| place(world, plugin, &volume.name);
     let files = |plugin: &str, payload: Payload, in_memory: bool| Order::Files {
@@ -126,9 +151,9 @@ pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order
                 path: path("empty-dir"),
                 size_bytes: memory_size(pod, limit.map(Quantity::units), world.facts.memory_bytes),
             }),
-            Some(medium) => Err(format!(
-                "emptyDir medium {medium} is not implemented by kubik yet"
-            )),
+            Some(medium) => {
+                Err(format!("emptyDir medium {medium} is not implemented by kubik yet").into())
+            }
         };
     }
     if let Some(host) = &volume.host_path {
@@ -170,11 +195,11 @@ pub(super) fn resolve(pod: &Pod, volume: &Volume, world: &World) -> Result<Order
         return Ok(files("projected", payload, true));
     }
     if let Some(order) = from_outside(volume, world) {
-        return order;
+        return order.map_err(Refusal::from);
     }
     match claim_name(pod, volume) {
-        Some(name) => claimed(pod, namespace, &name, is_read_only(volume), world),
-        None => Err(not_implemented(volume)),
+        Some(name) => claimed(pod, volume, &name, world),
+        None => Err(not_implemented(volume).into()),
     }
 }
 
@@ -212,32 +237,38 @@ fn memory_size(pod: &Pod, limit: Option<i64>, of_node: i64) -> Option<u64> {
     Some(least.unwrap_or(of_node)).and_then(|size| u64::try_from(size).ok())
 }
 
-fn claimed(
-    pod: &Pod,
-    namespace: &str,
-    name: &str,
-    read_only: bool,
-    world: &World,
-) -> Result<Order, String> {
+fn claimed(pod: &Pod, volume: &Volume, name: &str, world: &World) -> Result<Order, Refusal> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let unusable = |why: String| Refusal {
+        stage: Stage::Process,
+        message: format!("error processing PVC {namespace}/{name}: {why}"),
+    };
     let claim = world.claims.get(&Key::new(namespace, name));
-    let claim = claim.ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
+    let claim = claim.ok_or_else(|| {
+        let why = format!("persistentvolumeclaim \"{name}\" not found");
+        unusable(format!("failed to fetch PVC from API server: {why}"))
+    })?;
     let phase = claim
         .status
         .as_ref()
         .and_then(|status| status.phase.as_deref());
-    let volume = claim
+    let bound = claim
         .spec
         .as_ref()
         .and_then(|spec| spec.volume_name.clone());
-    let Some(volume) = volume.filter(|_| phase == Some("Bound")) else {
-        return Err(format!("persistentvolumeclaim \"{name}\" is not bound"));
+    let Some(bound) = bound.filter(|_| phase == Some("Bound")) else {
+        return Err(unusable("PVC is not bound".to_owned()));
     };
-    let found = world.volumes.get(&Key::new("", volume.as_str()));
-    let found = found.ok_or_else(|| format!("persistentvolume \"{volume}\" not found"))?;
+    let found = world.volumes.get(&Key::new("", bound.as_str()));
+    let found = found.ok_or_else(|| unusable(format!("persistentvolume \"{bound}\" not found")))?;
     let source = found.spec.clone().unwrap_or_default();
-    if source.volume_mode.as_deref() == Some("Block") {
-        return Err("volumeMode Block is not implemented by kubik yet".to_owned());
+    let mode = source.volume_mode.as_deref().unwrap_or("Filesystem");
+    check_use(pod, &volume.name, mode)?;
+    if mode == "Block" {
+        return disk(source);
     }
+    let read_only = is_read_only(volume);
+    let volume = bound;
     if let Some(nfs) = source.nfs {
         let share = NfsShare {
             server: nfs.server,
@@ -249,7 +280,7 @@ fn claimed(
         return Ok(Order::Nfs { path, share });
     }
     if let Some(csi) = source.csi {
-        return Err(no_driver(&csi.driver));
+        return Err(no_driver(&csi.driver).into());
     }
     let policy = spec::of(pod)
         .security_context
@@ -260,14 +291,67 @@ fn claimed(
     } else if let Some(local) = source.local {
         (local.path, LOCAL.to_owned())
     } else {
-        return Err(format!(
-            "the kind of persistentvolume \"{volume}\" is not implemented by kubik yet"
-        ));
+        let why =
+            format!("the kind of persistentvolume \"{volume}\" is not implemented by kubik yet");
+        return Err(why.into());
     };
     Ok(Order::Persistent {
         path: Path::new(&path).to_owned(),
         kind,
         only_on_mismatch: policy.as_deref() == Some("OnRootMismatch"),
+    })
+}
+
+/// A disk is a device in containers, a file system is mounted.
+fn check_use(pod: &Pod, volume: &str, mode: &str) -> Result<(), Refusal> {
+    let spec = spec::of(pod);
+    let wanted = spec::containers(&spec);
+    let uses = |wrong: &dyn Fn(&Container) -> bool| {
+        let mut containers = wanted.iter();
+        containers.any(|wanted| wrong(&wanted.container))
+    };
+    let is_wrong = match mode {
+        "Block" => uses(&|container| {
+            let mut mounts = container.volume_mounts.iter().flatten();
+            mounts.any(|mount| mount.name == volume)
+        }),
+        _ => uses(&|container| {
+            let mut devices = container.volume_devices.iter().flatten();
+            devices.any(|device| device.name == volume)
+        }),
+    };
+    if !is_wrong {
+        return Ok(());
+    }
+    let field = match mode {
+        "Block" => "volumeMounts",
+        _ => "volumeDevices",
+    };
+    Err(Refusal {
+        stage: Stage::Process,
+        message: format!("volume {volume} has volumeMode {mode}, but is specified in {field}"),
+    })
+}
+
+/// A disk of this machine; nothing else is one here.
+fn disk(source: PersistentVolumeSpec) -> Result<Order, Refusal> {
+    let refuse = |message: String| Refusal {
+        stage: Stage::Map,
+        message,
+    };
+    if let Some(csi) = &source.csi {
+        let driver = &csi.driver;
+        return Err(refuse(format!(
+            "kubernetes.io/csi: blockMapper.SetUpDevice failed to get CSI client: driver name {driver} not found in the list of registered CSI drivers"
+        )));
+    }
+    let local = source.local.ok_or_else(|| {
+        let why = "failed to find BlockVolumeMapper plugin. Volume plugin is nil.";
+        refuse(why.to_owned())
+    })?;
+    Ok(Order::Device {
+        path: PathBuf::from(local.path),
+        kind: "BlockDevice".to_owned(),
     })
 }
 
@@ -297,6 +381,7 @@ mod tests {
             json!({"metadata": {"name": "disk"}, "spec": {"csi": {"driver": "d", "volumeHandle": "h"}}}),
             json!({"metadata": {"name": "far"}, "spec": {"mountOptions": ["vers=3"], "nfs": {"server": "s", "path": "/e"}}}),
             json!({"metadata": {"name": "raw"}, "spec": {"volumeMode": "Block", "local": {"path": "/dev/x"}}}),
+            json!({"metadata": {"name": "dir"}, "spec": {"volumeMode": "Block", "hostPath": {"path": "/x"}}}),
         ];
         let claims = [
             claim("ok", "Bound", "pv"),
@@ -304,6 +389,7 @@ mod tests {
             claim("csi", "Bound", "disk"),
             claim("far", "Bound", "far"),
             claim("raw", "Bound", "raw"),
+            claim("dir", "Bound", "dir"),
             claim("p-v", "Bound", "pv"),
         ];
         fn all<T: crate::api::object::Object>(
@@ -342,7 +428,12 @@ mod tests {
         volume["name"] = "v".into();
         let volume: Volume = serde_json::from_value(volume).unwrap();
         match resolve(&pod(context), &volume, &world()) {
-            Err(message) => format!("! {message}"),
+            Err(Refusal {
+                stage: Stage::SetUp,
+                message,
+            }) => format!("! {message}"),
+            Err(Refusal { stage, message }) => format!("! {stage:?}: {message}"),
+            Ok(Order::Device { path, kind }) => format!("device {} {kind}", path.display()),
             Ok(Order::Directory { path }) => format!("dir {}", path.display()),
             Ok(Order::Memory { path, size_bytes }) => {
                 format!("memory {} {size_bytes:?}", path.display())
@@ -402,11 +493,12 @@ mod tests {
             (json!({"downwardAPI": {"items": [{"path": "l", "mode": 384, "fieldRef": {"fieldPath": "metadata.labels"}}]}}), "disk /p/volumes/kubernetes.io~downward-api/v l=a=\"b\"(600)"),
             (json!({"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "m", "items": [{"key": "k", "path": "ca.crt"}]}}]}}), "memory /p/volumes/kubernetes.io~projected/v ca.crt=v(644) token=jwt(644)"),
             (json!({"persistentVolumeClaim": {"claimName": "ok"}}), "persistent /data/pv DirectoryOrCreate"),
-            (json!({"persistentVolumeClaim": {"claimName": "wait"}}), "! persistentvolumeclaim \"wait\" is not bound"),
-            (json!({"persistentVolumeClaim": {"claimName": "no"}}), "! persistentvolumeclaim \"no\" not found"),
+            (json!({"persistentVolumeClaim": {"claimName": "wait"}}), "! Process: error processing PVC n/wait: PVC is not bound"),
+            (json!({"persistentVolumeClaim": {"claimName": "no"}}), "! Process: error processing PVC n/no: failed to fetch PVC from API server: persistentvolumeclaim \"no\" not found"),
             (json!({"persistentVolumeClaim": {"claimName": "csi"}}), "! kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name d not found in the list of registered CSI drivers"),
             (json!({"persistentVolumeClaim": {"claimName": "far", "readOnly": true}}), "nfs /p/volumes/kubernetes.io~nfs/far s:/e true vers=3"),
-            (json!({"persistentVolumeClaim": {"claimName": "raw"}}), "! volumeMode Block is not implemented by kubik yet"),
+            (json!({"persistentVolumeClaim": {"claimName": "raw"}}), "device /dev/x BlockDevice"),
+            (json!({"persistentVolumeClaim": {"claimName": "dir"}}), "! Map: failed to find BlockVolumeMapper plugin. Volume plugin is nil."),
             (json!({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}), "persistent /data/pv DirectoryOrCreate"),
             (json!({"nfs": {"server": "10.0.0.1", "path": "/e"}}), "nfs /p/volumes/kubernetes.io~nfs/v 10.0.0.1:/e false "),
             (json!({"image": {"reference": "app:1"}}), "image /p/volumes/kubernetes.io~image/v app:1"),
@@ -416,6 +508,35 @@ mod tests {
         for (volume, expected) in cases {
             assert_eq!(words(volume.clone(), &none), expected, "{volume}");
         }
+    }
+
+    #[test]
+    fn a_disk_is_no_file_system() {
+        let used = |claim: &str, field: &str| {
+            let mut pod = serde_json::to_value(pod(&json!({}))).unwrap();
+            let place = if field == "volumeMounts" {
+                "mountPath"
+            } else {
+                "devicePath"
+            };
+            pod["spec"]["containers"][0][field] = json!([{"name": "v", place: "/x"}]);
+            let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": claim}});
+            let volume = serde_json::from_value(volume).unwrap();
+            let found = resolve(&serde_json::from_value(pod).unwrap(), &volume, &world());
+            found.err().map(|refusal| refusal.message)
+        };
+        assert_eq!(used("raw", "volumeDevices"), None);
+        assert_eq!(used("ok", "volumeMounts"), None);
+        let wrong = |mode: &str, field: &str| {
+            Some(format!(
+                "volume v has volumeMode {mode}, but is specified in {field}"
+            ))
+        };
+        assert_eq!(used("raw", "volumeMounts"), wrong("Block", "volumeMounts"));
+        assert_eq!(
+            used("ok", "volumeDevices"),
+            wrong("Filesystem", "volumeDevices")
+        );
     }
 
     #[test]

@@ -190,9 +190,10 @@ fn every_kind_is_mounted_and_follows_its_objects() {
         echo log > /mine/log; cat /disk/logs/all/log; cat /closed/file
         (echo no > /closed/no) 2>/dev/null || echo closed
         grep ' /image ' /proc/mounts | grep -o noexec; test -L /image/bin/sh && echo tree
-        (touch /image/no) 2>/dev/null || echo unwritable; test -L /applets/sh && echo applets";
+        (touch /image/no) 2>/dev/null || echo unwritable; test -L /applets/sh && echo applets
+        (touch /config/no /secret/no /down/no /projected/no) 2>&1 | grep -c 'Read-only'; stat -c '%a %g' /mine";
     let found = space.sh("all", script);
-    let expected = "2777 2000\ntmpfs 4096\nblue안녕\n..data/color\n..20\n440\n440\n440\ns3cret\ntier=\"front\"500\nblues3cretall\ntoken\n0\nblue\nlog\nhi\nclosed\nnoexec\ntree\nunwritable\napplets";
+    let expected = "2777 2000\ntmpfs 4096\nblue안녕\n..data/color\n..20\n440\n440\n440\ns3cret\ntier=\"front\"500\nblues3cretall\ntoken\n0\nblue\nlog\nhi\nclosed\nnoexec\ntree\nunwritable\napplets\n4\n2777 2000";
     assert_eq!(found, expected);
     let shared = space.kubectl(&["exec", "all", "-c", "other", "--", "cat", "/shared/file"]);
     assert_eq!(shared, "hi\n");
@@ -211,6 +212,22 @@ fn every_kind_is_mounted_and_follows_its_objects() {
             "cat /config/color /config/new /projected/one/color /down/labels /sub/color",
         );
         (text == "red1redtier=\"back\"blue").then_some(())
+    });
+    // Until the container starts anew.
+    space.kubectl(&["exec", "all", "-c", "c", "--", "kill", "1"]);
+    place.eventually("the new content by sub path", || {
+        let mut read = place.kubectl_command(&[
+            "-n",
+            space.name,
+            "exec",
+            "all",
+            "-c",
+            "c",
+            "--",
+            "cat",
+            "/sub/color",
+        ]);
+        (read.output().unwrap().stdout == b"red").then_some(())
     });
     let status = space.field(
         "pod/all",
@@ -741,6 +758,7 @@ volumeBindingMode: WaitForFirstConsumer
     assert_eq!(space.field("pvc/data", ".spec.volumeName"), "vlocal-here");
     space.sh("one", "echo x > /data/file");
     assert!(disk.join("file").exists());
+    disks_are_devices(&space, &node);
     // A claim from a time without a default class gets one as soon as there is one.
     let mark = |value: &str| {
         let text = format!("storageclass.kubernetes.io/is-default-class={value}");
@@ -758,8 +776,79 @@ volumeBindingMode: WaitForFirstConsumer
     );
     space.kubectl(&["delete", "pod", "one", "--grace-period=1"]);
     space.kubectl(&["delete", "pvc", "--all"]);
-    place.kubectl(&["delete", "pv", "vlocal-here", "vlocal-elsewhere"]);
+    place.kubectl(&[
+        "delete",
+        "pv",
+        "vlocal-here",
+        "vlocal-elsewhere",
+        "vlocal-disk",
+        "--ignore-not-found",
+    ]);
     place.kubectl(&["delete", "storageclass", "vlocal"]);
+}
+
+/// `volumeMode: Block`: a disk of the node as it is, and nothing that only looks like one.
+fn disks_are_devices(space: &Space<'_>, node: &str) {
+    let raw = |name: &str, class: &str| claim(name, class, "1Gi", "  volumeMode: Block\n");
+    let pod = |name: &str, claim: &str, field: &str, place: &str| {
+        user(name, claim).replace(
+            "volumeMounts: [{name: v, mountPath: /data}]",
+            &format!("{field}: [{{name: v, {place}: /dev/disk}}]"),
+        )
+    };
+    let Some(disk) = device(true) else { return };
+    let volume = format!(
+        "apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: vlocal-disk}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  storageClassName: vlocal
+  volumeMode: Block
+  local: {{path: {disk}}}
+  nodeAffinity: {{required: {{nodeSelectorTerms: [{{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [{node}]}}]}}]}}}}
+---
+"
+    );
+    let manifest = [
+        volume,
+        raw("disk", "vlocal"),
+        raw("none", "standard"),
+        pod("disk", "disk", "volumeDevices", "devicePath"),
+        pod("mounted", "disk", "volumeMounts", "mountPath"),
+        pod("no-disk", "data", "volumeDevices", "devicePath"),
+    ];
+    space.apply(&manifest.concat());
+    space.ready("disk");
+    let number = |path: &str| format!("stat -c %t:%T {path}");
+    let of_host = crate::cluster::run("sh", &["-c", &number(&disk)]);
+    let script = format!("test -b /dev/disk && {}", number("/dev/disk"));
+    assert_eq!(space.sh("disk", &script), of_host.trim());
+    let words = "failed to process volumes=[v]: volume v has volumeMode";
+    space.told(
+        "mounted",
+        "FailedMount",
+        &format!("{words} Block, but is specified in volumeMounts"),
+    );
+    space.told(
+        "no-disk",
+        "FailedMount",
+        &format!("{words} Filesystem, but is specified in volumeDevices"),
+    );
+    space.told(
+        "none",
+        "ProvisioningFailed",
+        "kubik.io/hostpath does not support block volume provisioning",
+    );
+    space.kubectl(&[
+        "delete",
+        "pod",
+        "disk",
+        "mounted",
+        "no-disk",
+        "--grace-period=1",
+    ]);
 }
 
 fn ephemeral_claims_belong_to_their_pod() {
