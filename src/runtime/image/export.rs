@@ -5,6 +5,7 @@
 
 use super::{layer::Layers, manifest::hex};
 use anyhow::{Context, Result};
+use nix::sys::stat::{major, minor};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
@@ -177,8 +178,32 @@ fn entry<W: Write>(
     }
     if metadata.is_file() || metadata.is_dir() {
         attributes(archive, full)?;
+    } else if !metadata.is_symlink() {
+        return special(archive, path, metadata);
     }
     archive.append_path_with_name(full, path)
+}
+
+/// Devices and pipes, which the archive's own method files under the host's path. Sockets belong to no archive.
+fn special<W: Write>(archive: &mut Builder<W>, path: &Path, metadata: &Metadata) -> io::Result<()> {
+    let kind = metadata.file_type();
+    let kind = if kind.is_fifo() {
+        EntryType::Fifo
+    } else if kind.is_block_device() {
+        EntryType::Block
+    } else if kind.is_char_device() {
+        EntryType::Char
+    } else {
+        return Ok(());
+    };
+    let mut header = Header::new_gnu();
+    header.set_metadata(metadata);
+    header.set_entry_type(kind);
+    header.set_size(0);
+    let number = |part: u64| u32::try_from(part).map_err(io::Error::other);
+    header.set_device_major(number(major(metadata.rdev()))?)?;
+    header.set_device_minor(number(minor(metadata.rdev()))?)?;
+    archive.append_data(&mut header, path, io::empty())
 }
 
 /// File capabilities and the like; overlayfs' own say nothing outside of it.

@@ -441,14 +441,14 @@ mod tests {
         fs::hard_link(layer.join("d/file"), layer.join("d/link")).unwrap();
         std::os::unix::fs::symlink("file", layer.join("d/symlink")).unwrap();
         xattr::set(layer.join("d"), "trusted.overlay.opaque", b"y").unwrap();
-        let whiteout = nix::sys::stat::SFlag::S_IFCHR;
-        nix::sys::stat::mknod(
-            &layer.join("d/gone"),
-            whiteout,
-            nix::sys::stat::Mode::empty(),
-            0,
-        )
-        .unwrap();
+        let node = |name: &str, kind, device| {
+            let mode = nix::sys::stat::Mode::S_IRUSR;
+            nix::sys::stat::mknod(&layer.join(name), kind, mode, device).unwrap();
+        };
+        node("d/gone", nix::sys::stat::SFlag::S_IFCHR, 0);
+        let null = nix::sys::stat::makedev(1, 3);
+        node("d/null", nix::sys::stat::SFlag::S_IFCHR, null);
+        node("d/pipe", nix::sys::stat::SFlag::S_IFIFO, 0);
         let archive = folder.path().join("x.tar");
         images
             .export(&["kubik/hello"], fs::File::create(&archive).unwrap())
@@ -467,6 +467,14 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         assert_eq!(fs::metadata(layer.join("d/file")).unwrap().nlink(), 2);
         assert_eq!(fs::metadata(layer.join("d/gone")).unwrap().rdev(), 0);
+        assert_eq!(fs::metadata(layer.join("d/null")).unwrap().rdev(), null);
+        use std::os::unix::fs::FileTypeExt;
+        assert!(
+            fs::metadata(layer.join("d/pipe"))
+                .unwrap()
+                .file_type()
+                .is_fifo()
+        );
         assert!(
             xattr::get(layer.join("d"), "trusted.overlay.opaque")
                 .unwrap()

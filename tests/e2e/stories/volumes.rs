@@ -213,22 +213,7 @@ fn every_kind_is_mounted_and_follows_its_objects() {
         );
         (text == "red1redtier=\"back\"blue").then_some(())
     });
-    // Until the container starts anew.
-    space.kubectl(&["exec", "all", "-c", "c", "--", "kill", "1"]);
-    place.eventually("the new content by sub path", || {
-        let mut read = place.kubectl_command(&[
-            "-n",
-            space.name,
-            "exec",
-            "all",
-            "-c",
-            "c",
-            "--",
-            "cat",
-            "/sub/color",
-        ]);
-        (read.output().unwrap().stdout == b"red").then_some(())
-    });
+    starts_anew(&space);
     let status = space.field(
         "pod/all",
         ".status.containerStatuses[0].volumeMounts[?(@.mountPath==\"/closed\")].recursiveReadOnly",
@@ -261,6 +246,26 @@ fn every_kind_is_mounted_and_follows_its_objects() {
         .output()
         .unwrap();
     assert!(!refused.status.success());
+}
+
+/// What was picked by a sub path is picked again when a container starts again.
+fn starts_anew(space: &Space<'_>) {
+    space.kubectl(&["exec", "all", "-c", "c", "--", "kill", "1"]);
+    space.place.eventually("the new content by sub path", || {
+        let words = [
+            "-n",
+            space.name,
+            "exec",
+            "all",
+            "-c",
+            "c",
+            "--",
+            "cat",
+            "/sub/color",
+        ];
+        let read = space.place.kubectl_command(&words).output().unwrap();
+        (read.stdout == b"red").then_some(())
+    });
 }
 
 /// A device file of the machine, if it has one of this kind.
