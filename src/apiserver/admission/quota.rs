@@ -5,15 +5,17 @@
 
 use super::{Attempt, Operation, limit_range::total};
 use crate::{
-    api::{ApiError, quantity::Quantity},
+    api::{ApiError, quantity::Quantity, time},
     apiserver::registry::{
         Registry,
         metadata::{strings, text},
     },
     kinds,
+    task::clock,
 };
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::MutexGuard;
 
 type Usage = BTreeMap<String, Quantity>;
@@ -63,6 +65,7 @@ impl Registry {
 
     /// What of the quota's resources the namespace uses.
     fn used(&self, quota: &Value, namespace: &str) -> Usage {
+        let now = clock::now();
         let hard = hard(quota);
         let mut used: Usage = hard
             .keys()
@@ -73,7 +76,7 @@ impl Registry {
                 if !is_in_scope(quota, &storage, &object) {
                     continue;
                 }
-                for (name, amount) in usage(&storage, &object) {
+                for (name, amount) in usage(&storage, &object, now) {
                     if let Some(all) = used.get_mut(&name) {
                         *all = *all + amount;
                     }
@@ -106,37 +109,44 @@ fn storages(hard: &Usage) -> Vec<String> {
 
 pub fn check(attempt: &Attempt<'_>, object: &Value) -> Result<(), ApiError> {
     let request = attempt.request;
-    let kind = attempt.kind();
-    let is_update = attempt.is(Operation::Update)
-        && matches!(kind.storage, "services" | "persistentvolumeclaims" | "pods")
-        && matches!(attempt.subresource(), "" | "resize");
-    if !kind.is_namespaced() || !(attempt.is_creation() || is_update) {
+    let storage = attempt.kind().storage;
+    let is_creation = attempt.is_creation();
+    if !attempt.kind().is_namespaced() || !(is_creation || is_judged_change(attempt)) {
         return Ok(());
     }
     let registry = request.registry;
     if !registry.has_quotas(&request.namespace) {
         return Ok(());
     }
-    let mut refusals = Vec::new();
-    for quota in registry.read_all(QUOTAS, &request.namespace) {
-        if !is_in_scope(&quota, kind.storage, object) {
-            continue;
+    let quotas = registry.read_all(QUOTAS, &request.namespace);
+    let now = clock::now();
+    let pertinent: Vec<&Value> = quotas
+        .iter()
+        .filter(|quota| is_in_scope(quota, storage, object))
+        .collect();
+    // What every container must say is judged before any amount, over all quotas.
+    for quota in &pertinent {
+        let lacking = match storage {
+            "pods" => unspecified(&hard(quota), object),
+            _ => Vec::new(),
+        };
+        if !lacking.is_empty() {
+            let name = text(&quota["metadata"], "name");
+            let why = format!("failed quota: {name}: must specify {}", lacking.join("; "));
+            return Err(attempt.forbidden(&why));
         }
-        let name = text(&quota["metadata"], "name");
-        let hard = hard(&quota);
-        if kind.storage == "pods" {
-            let lacking = unspecified(&hard, object);
-            if !lacking.is_empty() {
-                let why = format!("failed quota: {name}: must specify {}", lacking.join("; "));
-                return Err(attempt.forbidden(&why));
-            }
-        }
-        let mut added = usage(kind.storage, object);
-        if let Some(old) = attempt.old {
-            for (name, amount) in usage(kind.storage, old) {
-                if let Some(all) = added.get_mut(&name) {
-                    *all = *all - amount;
-                }
+    }
+    let all = usage(storage, object, now);
+    for quota in pertinent {
+        let hard = hard(quota);
+        let mut added = all.clone();
+        let before = attempt
+            .old
+            .filter(|old| is_in_scope(quota, storage, old))
+            .map(|old| usage(storage, old, now));
+        for (name, amount) in before.into_iter().flatten() {
+            if let Some(all) = added.get_mut(&name) {
+                *all = *all - amount;
             }
         }
         added.retain(|name, amount| {
@@ -145,13 +155,24 @@ pub fn check(attempt: &Attempt<'_>, object: &Value) -> Result<(), ApiError> {
         if added.is_empty() {
             continue;
         }
-        let used = registry.used(&quota, &request.namespace);
-        refusals.extend(exceeded(name, &hard, &used, &added));
+        let used = registry.used(quota, &request.namespace);
+        let name = text(&quota["metadata"], "name");
+        // As upstream, the first quota that is exceeded tells; the others are not looked at.
+        if let Some(why) = exceeded(name, &hard, &used, &added) {
+            return Err(attempt.forbidden(&why));
+        }
     }
-    match refusals.as_slice() {
-        [] => Ok(()),
-        many => Err(attempt.forbidden(&many.join(", "))),
-    }
+    Ok(())
+}
+
+/// Changes that may use more: of pods only what is given to their containers.
+fn is_judged_change(attempt: &Attempt<'_>) -> bool {
+    attempt.is(Operation::Update)
+        && match attempt.kind().storage {
+            "pods" => attempt.subresource() == "resize",
+            "services" | "persistentvolumeclaims" => attempt.subresource().is_empty(),
+            _ => false,
+        }
 }
 
 fn hard(quota: &Value) -> Usage {
@@ -188,10 +209,10 @@ fn exceeded(quota: &str, hard: &Usage, used: &Usage, added: &Usage) -> Option<St
 }
 
 /// What one object counts for, under every name a quota may use.
-fn usage(storage: &str, object: &Value) -> Usage {
+fn usage(storage: &str, object: &Value, now: Timestamp) -> Usage {
     let one = Quantity::from_units(1);
     let mut usage = Usage::new();
-    if storage == "pods" && is_over(object) {
+    if storage == "pods" && is_over(object, now) {
         usage.insert("count/pods".to_owned(), one);
         return usage;
     }
@@ -206,8 +227,18 @@ fn usage(storage: &str, object: &Value) -> Usage {
     usage
 }
 
-fn is_over(pod: &Value) -> bool {
-    matches!(text(&pod["status"], "phase"), "Succeeded" | "Failed")
+/// Ended, or still there although the time it had to end is over, as on a lost node: such a pod uses nothing more.
+fn is_over(pod: &Value, now: Timestamp) -> bool {
+    if matches!(text(&pod["status"], "phase"), "Succeeded" | "Failed") {
+        return true;
+    }
+    let meta = &pod["metadata"];
+    let marked = time::parse(text(meta, "deletionTimestamp")).ok();
+    let grace = meta["deletionGracePeriodSeconds"].as_i64();
+    let until = marked
+        .zip(grace)
+        .map(|(marked, grace)| marked.saturating_add(SignedDuration::from_secs(grace)));
+    until.is_some_and(|until| until.is_ok_and(|until| now > until))
 }
 
 fn pod_usage(pod: &Value, usage: &mut Usage) {
@@ -254,31 +285,31 @@ fn claim_usage(claim: &Value, usage: &mut Usage) {
     }
 }
 
-/// Resources the quota wants every container to state, and the containers that do not.
+/// Resources the quota wants every container to state, and the containers that do not. Upstream regrets this for CPU
+/// and memory, and asks for nothing else.
 fn unspecified(hard: &Usage, pod: &Value) -> Vec<String> {
     let mut lacking = Vec::new();
     for name in hard.keys() {
-        let (field, resource) = match name.as_str() {
-            "cpu" | "memory" | "ephemeral-storage" => ("requests", name.as_str()),
-            name => match name.split_once('.') {
-                Some(("requests", resource)) => ("requests", resource),
-                Some(("limits", resource)) => ("limits", resource),
-                _ => continue,
-            },
+        let (field, resource) = match name.split_once('.') {
+            None => ("requests", name.as_str()),
+            Some((field @ ("requests" | "limits"), resource)) => (field, resource),
+            Some(_) => continue,
         };
-        if !matches!(resource, "cpu" | "memory" | "ephemeral-storage") {
+        if !matches!(resource, "cpu" | "memory") {
             continue;
         }
-        let mut containers: Vec<&str> = Vec::new();
-        for group in ["containers", "initContainers"] {
-            for container in pod["spec"][group].as_array().into_iter().flatten() {
-                if container["resources"][field][resource].is_null() {
-                    containers.push(text(container, "name"));
-                }
-            }
-        }
+        let groups = ["containers", "initContainers"];
+        let containers = groups.map(|group| pod["spec"][group].as_array());
+        let containers: BTreeSet<&str> = containers
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|container| container["resources"][field][resource].is_null())
+            .map(|container| text(container, "name"))
+            .collect();
         if !containers.is_empty() {
-            lacking.push(format!("{name} for: {}", containers.join(",")));
+            let names: Vec<&str> = containers.into_iter().collect();
+            lacking.push(format!("{name} for: {}", names.join(",")));
         }
     }
     lacking
@@ -374,7 +405,8 @@ mod tests {
             {"name": "a", "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}},
             {"name": "b", "resources": {"requests": {"cpu": "500m"}}},
         ]}});
-        let used = usage("pods", &pod);
+        let now = Timestamp::UNIX_EPOCH;
+        let used = usage("pods", &pod, now);
         let print = |name: &str| used[name].to_string();
         assert_eq!(print("requests.cpu"), "1500m");
         assert_eq!(print("cpu"), "1500m");
@@ -382,13 +414,50 @@ mod tests {
         assert_eq!(print("pods"), "1");
         let service = json!({"spec": {"type": "NodePort", "ports": [{}, {}]}});
         assert_eq!(
-            usage("services", &service)["services.nodeports"].to_string(),
+            usage("services", &service, now)["services.nodeports"].to_string(),
             "2"
         );
-        assert_eq!(
-            unspecified(&amounts(&json!({"limits.cpu": "1"})), &pod),
-            ["limits.cpu for: b"]
-        );
+    }
+
+    #[test]
+    fn containers_must_state_cpu_and_memory_only() {
+        let pod = json!({"spec": {
+            "containers": [{"name": "z"}, {"name": "b", "resources": {"limits": {"cpu": "1"}}}],
+            "initContainers": [{"name": "a"}],
+        }});
+        let cases = [
+            (json!({"limits.cpu": "1"}), vec!["limits.cpu for: a,z"]),
+            (
+                json!({"memory": "1", "requests.cpu": "1"}),
+                vec!["memory for: a,b,z", "requests.cpu for: a,b,z"],
+            ),
+            (
+                json!({"requests.ephemeral-storage": "1", "requests.x.y/gpu": "1", "pods": "1"}),
+                vec![],
+            ),
+        ];
+        for (hard, expected) in cases {
+            assert_eq!(unspecified(&amounts(&hard), &pod), expected, "{hard}");
+        }
+    }
+
+    #[test]
+    fn pods_that_should_be_gone_use_nothing() {
+        let now = Timestamp::from_second(100).unwrap();
+        let marked = |second: i64| {
+            let at = time::format(Timestamp::from_second(second).unwrap());
+            json!({"metadata": {"deletionTimestamp": at, "deletionGracePeriodSeconds": 30}})
+        };
+        let cases = [
+            (json!({}), false),
+            (json!({"status": {"phase": "Failed"}}), true),
+            (marked(80), false),
+            (marked(60), true),
+        ];
+        for (pod, expected) in cases {
+            assert_eq!(is_over(&pod, now), expected, "{pod}");
+            assert_eq!(usage("pods", &pod, now).contains_key("pods"), !expected);
+        }
     }
 
     #[test]
