@@ -3,8 +3,8 @@
 use super::{
     Hooks, defaults,
     validate::{
-        access, config, endpoints, job, network, node, pod, quota, scaling, service, storage,
-        webhook, workload,
+        access, config, endpoints, event, job, network, node, pod, quota, scaling, service,
+        storage, webhook, workload,
     },
 };
 
@@ -13,6 +13,17 @@ pub const POD: Hooks = Hooks {
     prepare_create: Some(defaults::pod::new_pod),
     validate: Some(pod::pod),
     validate_update: Some(pod::update),
+    ..Hooks::NONE
+};
+
+pub const EVENT: Hooks = Hooks {
+    validate: Some(event::core_event),
+    ..Hooks::NONE
+};
+
+pub const NEW_EVENT: Hooks = Hooks {
+    validate: Some(event::new_event),
+    validate_update: Some(event::new_event_update),
     ..Hooks::NONE
 };
 

@@ -68,6 +68,7 @@ pub const CORE: &[Kind] = &[
             "type",
         ],
         create_on_update: true,
+        hooks: behavior::EVENT,
         ..Kind::row(
             "",
             "v1",

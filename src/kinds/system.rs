@@ -33,6 +33,7 @@ pub const EVENTS: &[Kind] = &[Kind {
         "type",
     ],
     create_on_update: true,
+    hooks: behavior::NEW_EVENT,
     ..Kind::row(
         "events.k8s.io",
         "v1",

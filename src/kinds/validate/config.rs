@@ -28,7 +28,8 @@ pub fn config_map(object: &Value) -> Vec<Cause> {
         bytes += decoded_length(value.text());
     }
     if bytes > BYTES_MAX {
-        found.too_long("", BYTES_MAX);
+        // Upstream's path without a name.
+        found.too_long("[]", BYTES_MAX);
     }
     found.into_causes()
 }

@@ -17,6 +17,7 @@ pub mod job;
 
 pub mod config;
 pub mod endpoints;
+pub mod event;
 pub mod network;
 pub mod node;
 pub mod quota;
