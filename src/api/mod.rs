@@ -21,6 +21,7 @@ pub mod selector;
 pub mod stream;
 pub mod time;
 pub mod usage;
+pub mod yaml;
 
 #[cfg(test)]
 mod random;

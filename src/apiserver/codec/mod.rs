@@ -14,6 +14,7 @@ use crate::{
     api::{
         ApiError,
         call::{List, Outcome, Reply},
+        yaml,
     },
     kinds::Kind,
     task::{Stop, clock},
@@ -134,7 +135,7 @@ impl Codec {
         }
         match self.wanted.format {
             Format::Yaml => {
-                let text = serde_yaml_ng::to_string(&whole(&json)?).map_err(ApiError::internal)?;
+                let text = yaml::text(&whole(&json)?);
                 Ok(answer::bytes(code, YAML, text))
             }
             _ if self.wanted.is_pretty => {
@@ -187,7 +188,7 @@ fn add_warnings(answer: &mut Answer, warnings: &[String]) {
         }
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         // A text that cannot stand in a header (a line break) is left out, as upstream does.
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             answer.headers_mut().append(header::WARNING, value);
         }
     }

@@ -5,7 +5,7 @@ use super::{
     connection::Connection,
     resource::{Catalogue, targets},
 };
-use crate::cli::screen;
+use crate::{api::yaml, cli::screen};
 use anyhow::Result;
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ fn text(mut document: Value, events: &Value) -> String {
             meta.remove(field);
         }
     }
-    let mut text = serde_yaml_ng::to_string(&document).unwrap_or_default();
+    let mut text = yaml::text(&document);
     let events = events["items"].as_array().cloned().unwrap_or_default();
     if events.is_empty() {
         text.push_str("events: <none>\n");

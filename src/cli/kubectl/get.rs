@@ -5,7 +5,7 @@ use super::{
     connection::{Connection, refusal},
     resource::{Catalogue, Resource, targets},
 };
-use crate::cli::screen;
+use crate::{api::yaml, cli::screen};
 use anyhow::Result;
 use http::Method;
 use http_body_util::BodyExt;
@@ -161,10 +161,7 @@ fn print_documents(output: Output, documents: Vec<(&Resource, Value)>) {
         _ => json!({"apiVersion": "v1", "kind": "List", "items": documents}),
     };
     screen::result(&match output {
-        Output::Yaml => serde_yaml_ng::to_string(&document)
-            .unwrap_or_default()
-            .trim_end()
-            .to_owned(),
+        Output::Yaml => yaml::text(&document).trim_end().to_owned(),
         Output::Json | Output::Name | Output::Wide => {
             serde_json::to_string_pretty(&document).unwrap_or_default()
         }
