@@ -8,6 +8,8 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::{collections::HashSet, fmt};
 
+/// Opened and not closed. Texts inside a document may hold some.
+const BRACKETS_MAX: usize = 10_000;
 /// Further duplicates are not told.
 const DUPLICATES_MAX: usize = 100;
 
@@ -27,6 +29,9 @@ pub fn json(text: &[u8]) -> Result<Document, String> {
 
 /// One YAML document. Numbers and booleans as keys become text, as JSON needs it.
 pub fn yaml(text: &[u8]) -> Result<Document, String> {
+    if nests_without_end(text) {
+        return Err("error converting YAML to JSON: yaml: exceeded max depth".to_owned());
+    }
     let deserializer = serde_yaml_ng::Deserializer::from_slice(text);
     let mut document = Document::default();
     let mut path = String::new();
@@ -38,6 +43,19 @@ pub fn yaml(text: &[u8]) -> Result<Document, String> {
     document.value =
         value.map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
     Ok(document)
+}
+
+/// The parser's own limit comes after it has read everything, which takes long for brackets alone.
+fn nests_without_end(text: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    text.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > BRACKETS_MAX
+    })
 }
 
 /// What upstream's strict YAML reader says of keys that stand twice: `line 10: key "foo" already set in map`. Lines are

@@ -5,7 +5,7 @@ use super::{
     tree::{Nature, by_name},
 };
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The live object with everything the configuration says.
 pub fn merge(live: &Value, config: &Value, nature: Nature<'_>) -> Value {
@@ -85,6 +85,14 @@ fn merge_lists(live: &[Value], config: &[Value], nature: Nature<'_>) -> Vec<Valu
 /// removed list item goes with it.
 pub fn prune(value: &mut Value, last: &Fields, owned: &Fields, nature: Nature<'_>) {
     let nobody = Fields::default();
+    let places: HashMap<String, usize> = match value.as_array() {
+        Some(items) => {
+            let named = |(index, item)| Some((nature.element(item).ok()?, index));
+            items.iter().enumerate().filter_map(named).collect()
+        }
+        None => HashMap::new(),
+    };
+    let mut gone = HashSet::new();
     for (name, child) in &last.children {
         let still = owned.children.get(name).filter(|still| !still.is_empty());
         match name.strip_prefix("f:") {
@@ -110,14 +118,24 @@ pub fn prune(value: &mut Value, last: &Fields, owned: &Fields, nature: Nature<'_
                 let Some(items) = value.as_array_mut() else {
                     return;
                 };
-                let is_it = |item: &Value| nature.element(item).as_deref() == Ok(name);
+                let Some(&index) = places.get(name) else {
+                    continue;
+                };
                 if still.is_none() && child.owned {
-                    items.retain(|item| !is_it(item));
-                } else if let Some(item) = items.iter_mut().find(|item| is_it(item)) {
+                    gone.insert(index);
+                } else {
+                    let item = &mut items[index];
                     prune(item, child, still.unwrap_or(&nobody), nature.item());
                 }
             }
         }
+    }
+    if let Some(items) = value.as_array_mut().filter(|_| !gone.is_empty()) {
+        let mut index = 0;
+        items.retain(|_| {
+            index += 1;
+            !gone.contains(&(index - 1))
+        });
     }
 }
 

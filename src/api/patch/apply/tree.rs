@@ -6,7 +6,10 @@
 use super::fields::Fields;
 use crate::api::schema::{ListKind, Shape, Type};
 use serde_json::{Map, Value};
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 /// How a place is owned.
 #[derive(Clone, Copy)]
@@ -200,31 +203,25 @@ pub fn by_name<'a>(items: &'a [Value], nature: Nature<'_>) -> HashMap<String, &'
 
 /// Takes members away whose place is no longer in the document.
 pub fn keep_existing(fields: &mut Fields, value: &Value, nature: Nature<'_>) {
+    // Named once for all children: lists may have thousands of items.
+    let items = match value.as_array() {
+        Some(items) if !fields.children.is_empty() => by_name(items, nature),
+        _ => HashMap::new(),
+    };
     fields.children.retain(|name, child| {
-        let Some((below, nature)) = child_of(value, nature, name) else {
+        let found = match name.strip_prefix("f:") {
+            Some(field) => {
+                let below = nature.field(field).unwrap_or(Nature::Deduced);
+                value.get(field).map(|value| (value, below))
+            }
+            None => items.get(name).map(|item| (*item, nature.item())),
+        };
+        let Some((below, nature)) = found else {
             return false;
         };
         keep_existing(child, below, nature);
         !child.is_empty()
     });
-}
-
-fn child_of<'v, 'n>(
-    value: &'v Value,
-    nature: Nature<'n>,
-    name: &str,
-) -> Option<(&'v Value, Nature<'n>)> {
-    match name.strip_prefix("f:") {
-        Some(field) => {
-            let below = nature.field(field).unwrap_or(Nature::Deduced);
-            Some((value.get(field)?, below))
-        }
-        None => {
-            let items = value.as_array()?;
-            let is_it = |item: &&Value| nature.element(item).as_deref() == Ok(name);
-            Some((items.iter().find(is_it)?, nature.item()))
-        }
-    }
 }
 
 /// Complaints about a configuration that does not fit the schema.
@@ -240,7 +237,7 @@ pub fn complaints(value: &Value, nature: Nature<'_>, path: &str, found: &mut Vec
             }
         }
         (nature, Value::Array(items)) if nature.is_list() => {
-            let mut seen = Vec::new();
+            let mut seen = HashSet::new();
             for (index, item) in items.iter().enumerate() {
                 match nature.element(item) {
                     Err(key) => found.push(format!(
@@ -253,7 +250,7 @@ pub fn complaints(value: &Value, nature: Nature<'_>, path: &str, found: &mut Vec
                             found.push(format!("{path}: duplicate entries for key {step}"));
                         }
                         complaints(item, nature.item(), &format!("{path}{step}"), found);
-                        seen.push(name);
+                        seen.insert(name);
                     }
                 }
             }
