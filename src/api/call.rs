@@ -236,6 +236,17 @@ pub enum Outcome {
     Watch(BoxStream<'static, WatchEvent>),
 }
 
+impl Outcome {
+    /// The HTTP status.
+    pub fn code(&self) -> u16 {
+        match self {
+            Outcome::Object { created: true, .. } => 201,
+            Outcome::Status { code, .. } => *code,
+            _ => 200,
+        }
+    }
+}
+
 impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

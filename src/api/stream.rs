@@ -57,6 +57,23 @@ pub struct Session {
     pub end: oneshot::Receiver<SessionEnd>,
 }
 
+impl Session {
+    /// One that could not begin. Its end is told where a client of a session looks for it: clients that switched
+    /// protocols do not read what answers a failed switch.
+    #[must_use]
+    pub fn failed(why: String) -> Session {
+        let (end, ended) = oneshot::channel();
+        let _ = end.send(SessionEnd::Failed(why));
+        Session {
+            stdin: None,
+            stdout: mpsc::channel(1).1,
+            stderr: mpsc::channel(1).1,
+            resize: mpsc::channel(1).0,
+            end: ended,
+        }
+    }
+}
+
 /// A page of a node, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Page {

@@ -2,12 +2,10 @@
 //!
 //! Label sets are bounded: verbs, built-in kinds and status codes. Requests for anything else count as one.
 
-use super::listen::{
-    answer::{self, Answer},
-    dispatch::Shown,
-};
-use crate::task::meter;
+use super::listen::answer::{self, Answer};
+use crate::{api::call::Verb, kinds::Kind, task::meter};
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt::Write as _,
     sync::{
@@ -38,9 +36,49 @@ impl Drop for Running<'_> {
     }
 }
 
+/// What a request is counted as.
+#[derive(Clone)]
+pub struct Asked {
+    pub verb: Cow<'static, str>,
+    /// `None` for paths and unknown kinds: their number is not bounded.
+    pub kind: Option<&'static Kind>,
+    pub subresource: &'static str,
+}
+
+impl Asked {
+    pub fn of(
+        verb: Cow<'static, str>,
+        kind: Option<&'static Kind>,
+        subresource: Option<&str>,
+    ) -> Asked {
+        let mut known = kind.map_or(&[][..], |kind| kind.subresources).iter();
+        let known = known.find(|known| Some(**known) == subresource);
+        Asked {
+            verb,
+            kind,
+            subresource: known.copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// As upstream's metrics name it: after the method, where that tells enough.
+#[must_use]
+pub fn name(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "GET",
+        Verb::List => "LIST",
+        Verb::Watch => "WATCH",
+        Verb::Create => "POST",
+        Verb::Update => "PUT",
+        Verb::Patch => "PATCH",
+        Verb::Delete => "DELETE",
+        Verb::DeleteCollection => "DELETECOLLECTION",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Labels {
-    verb: String,
+    verb: Cow<'static, str>,
     group: &'static str,
     version: &'static str,
     resource: &'static str,
@@ -68,7 +106,7 @@ impl Metrics {
     }
 
     /// A request was answered; of watches and sessions, the answer has begun.
-    pub fn answered(&self, request: &Shown, code: u16, took: Duration) {
+    pub fn answered(&self, request: &Asked, code: u16, took: Duration) {
         let kind = request.kind;
         let labels = Labels {
             verb: request.verb.clone(),
@@ -188,9 +226,8 @@ mod tests {
     #[test]
     fn requests_are_counted_by_what_they_were() {
         let metrics = Metrics::default();
-        let request = Shown {
-            path: String::new(),
-            verb: "LIST".to_owned(),
+        let request = Asked {
+            verb: name(Verb::List).into(),
             kind: kinds::find("", "v1", "pods"),
             subresource: "",
         };

@@ -79,8 +79,9 @@ impl Cluster {
         let ground = Ground::lay(config, layout, progress).await?;
         let directory = Arc::new(Directory::default());
         let registry = parts::registry(config, &ground.store, &ground.pki, &directory).await?;
+        let server = parts::server(config, &ground.pki, &registry)?;
         let client = Client::new(
-            Arc::new(InProcess(Arc::clone(&registry))),
+            Arc::new(InProcess(server.clone())),
             masters("system:apiserver"),
         );
         let node_ip = config
@@ -95,7 +96,6 @@ impl Cluster {
         let dns = foundations(config, node_ip, &client, &informers, &tasks).await?;
         progress.step("roles, namespaces and other first objects");
 
-        let server = parts::server(config, &ground.pki, &registry)?;
         listen(&server, config, &tasks).await?;
         write_kubeconfig(config, layout, &ground.pki)?;
         progress.step(&format!(

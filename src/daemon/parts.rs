@@ -35,7 +35,7 @@ use std::{
 const USABLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls go straight to the registry, without HTTP or JSON text between.
-pub struct InProcess(pub Arc<Registry>);
+pub struct InProcess(pub Server);
 
 impl Transport for InProcess {
     fn call<'a>(&'a self, user: &'a User, call: Call) -> BoxFuture<'a, Result<Reply, ApiError>> {

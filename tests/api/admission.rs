@@ -123,6 +123,15 @@ async fn quotas_bound_a_namespace() {
         error.message,
         "configmaps \"c\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=2, limited: count/configmaps=2"
     );
+    // Of two that are exceeded one tells.
+    let quota = json!({"metadata": {"name": "r"}, "spec": {"hard": {"configmaps": "1"}}});
+    server.create("resourcequotas", quota).await.unwrap();
+    let error = server.create("configmaps", config("d")).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "configmaps \"d\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=2, limited: count/configmaps=2"
+    );
+    server.delete("resourcequotas", "r").await.unwrap();
     let quota = server.get("resourcequotas", "q").await.unwrap();
     assert_eq!(quota["status"]["used"]["count/configmaps"], "2");
     server.delete("configmaps", "a").await.unwrap();
@@ -176,6 +185,17 @@ async fn reviews_answer() {
         .await
         .unwrap();
     assert_eq!(me["status"]["userInfo"]["username"], "admin");
+    let nobody = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let error = server.create("subjectaccessreviews", nobody).await;
+    assert_eq!(
+        error.unwrap_err().message,
+        "SubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: \"\": at least one of user or group must be specified"
+    );
+    let error = server.create("tokenreviews", json!({"spec": {}})).await;
+    assert_eq!(
+        error.unwrap_err().message,
+        "token is required for TokenReview in authentication"
+    );
     let token = json!({"spec": {"token": "nonsense"}});
     let answer = server.create("tokenreviews", token).await.unwrap();
     assert!(answer["status"]["error"].is_string(), "{answer}");

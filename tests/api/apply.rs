@@ -194,3 +194,22 @@ async fn creates_and_updates_are_remembered() {
         "failed to create typed patch object (ns/c; v1, Kind=ConfigMap): .datas: field not declared in schema"
     );
 }
+
+#[tokio::test]
+async fn an_apply_says_what_it_means() {
+    let server = Server::new().await;
+    let mut config = deployment(1);
+    config["apiVersion"] = "apps/v2".into();
+    let error = apply(&server, "a", "deployments", &config, false).await;
+    assert_eq!(
+        error.unwrap_err().message,
+        "Incorrect version specified in apply patch. Specified patch version: apps/v2, expected: apps/v1"
+    );
+    let mut config = deployment(1);
+    config["metadata"]["uid"] = "x".into();
+    let error = apply(&server, "a", "deployments", &config, false).await;
+    assert_eq!(
+        error.unwrap_err().message,
+        "Operation cannot be fulfilled on deployments.apps \"web\": uid mismatch: the provided object specified uid x, and no existing object was found"
+    );
+}

@@ -1,6 +1,7 @@
 //! Status, scale, binding, eviction and tokens.
 
 use crate::server::{Server, body, on};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use kubik::api::call::{PatchKind, Verb};
 use serde_json::{Value, json};
 
@@ -249,4 +250,29 @@ async fn unknown_fields_are_refused_or_told() {
         error.message,
         "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.foo\""
     );
+}
+
+#[tokio::test]
+async fn both_parties_of_a_certificate_request_leave_notes() {
+    let server = Server::new().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key);
+    let request = BASE64_STANDARD.encode(request.unwrap().pem().unwrap());
+    let request = json!({
+        "metadata": {"name": "jane"},
+        "spec": {"request": request, "signerName": "example.com/x", "usages": ["client auth"]},
+    });
+    let plural = "certificatesigningrequests";
+    server.create(plural, request).await.unwrap();
+    for part in ["approval", "status"] {
+        let patch = json!({
+            "metadata": {"annotations": {part: "yes"}},
+            "status": {"conditions": [{"type": part, "status": "True", "reason": "Test"}]},
+        });
+        let target = format!("{plural}/{part}");
+        let patched = server.patch(&target, "jane", PatchKind::Merge, patch);
+        let patched = patched.await.unwrap();
+        assert_eq!(patched["metadata"]["annotations"][part], "yes");
+        assert_eq!(patched["status"]["conditions"][0]["type"], part);
+    }
 }

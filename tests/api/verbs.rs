@@ -232,3 +232,39 @@ async fn a_merge_patch_changes_what_it_names() {
         .unwrap();
     assert_eq!(patched["data"], json!({"x": "y"}));
 }
+
+#[tokio::test]
+async fn a_right_to_one_object_is_enough_to_list_it() {
+    let mut server = Server::new().await;
+    server.create("configmaps", config("a")).await.unwrap();
+    let role = json!({
+        "metadata": {"name": "r"},
+        "rules": [{
+            "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["a"], "verbs": ["list", "watch"],
+        }],
+    });
+    server.create("roles", role).await.unwrap();
+    let binding = json!({
+        "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}],
+    });
+    server.create("rolebindings", binding).await.unwrap();
+    server.user = kubik::api::call::User::component("jane", &[]);
+    let cases = [
+        ("metadata.name=a", true),
+        ("metadata.name==a", true),
+        ("metadata.namespace=ns,metadata.name=a", true),
+        ("metadata.name=b", false),
+        ("metadata.name!=a", false),
+        ("", false),
+    ];
+    for (selector, is_allowed) in cases {
+        let options = Options {
+            field_selector: Some(selector.to_owned()),
+            ..Options::default()
+        };
+        let listed = server.list("configmaps", options).await;
+        assert_eq!(listed.is_ok(), is_allowed, "{selector}");
+    }
+}

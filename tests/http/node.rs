@@ -39,7 +39,12 @@ impl NodeApi for FakeNode {
         _container: String,
         options: SessionOptions,
     ) -> BoxFuture<'_, Result<Session, ApiError>> {
-        Box::pin(async move { Ok(session(&options)) })
+        Box::pin(async move {
+            Ok(match options.command.as_slice() {
+                [only] if only == "nope" => Session::failed("no such program".to_owned()),
+                _ => session(&options),
+            })
+        })
     }
 
     fn attach(

@@ -167,3 +167,65 @@ fn watches_begin_at_once_and_tell_changes() {
     assert_eq!(event["type"], "ADDED");
     assert_eq!(event["object"]["metadata"]["name"], "x");
 }
+
+#[test]
+fn places_know_their_methods() {
+    let server = TestServer::start();
+    let cases = [
+        ("DELETE", "/api/v1/configmaps", 405),
+        ("POST", "/api/v1/configmaps", 405),
+        ("PUT", "/api/v1/configmaps", 405),
+        ("PATCH", MAPS, 405),
+        ("POST", "/api/v1/namespaces/default/configmaps/x", 405),
+        ("GET", "/api/v1/configmaps/x", 404),
+        ("GET", "/api/v1/namespaces/default/nodes", 404),
+        ("GET", "/api/v1/configmaps", 200),
+        (
+            "GET",
+            "/api/v1/watch/namespaces/default/configmaps/x?timeoutSeconds=1",
+            200,
+        ),
+    ];
+    for (method, path, code) in cases {
+        let request = Request::builder().method(method).uri(path);
+        let answer = server.ask(request.body(Full::default()).unwrap());
+        assert_eq!(answer.code, code, "{method} {path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn answers_to_questions_have_no_columns() {
+    let server = TestServer::start();
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let ask = |accept: &str| {
+        let request = Request::post(path).header("accept", accept);
+        let review = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+        server.ask(request.body(Full::from(review.to_string())).unwrap())
+    };
+    assert_eq!(ask(table).code, 406);
+    let either = ask(&format!("{table},application/json"));
+    assert_eq!(either.json()["kind"], "SelfSubjectAccessReview");
+}
+
+#[test]
+fn documents_in_yaml_mean_the_same_to_every_reader() {
+    let server = TestServer::start();
+    server.ask(post(MAPS, "", &map("a")));
+    let request = Request::get(format!("{MAPS}/a")).header("accept", "application/yaml");
+    let answer = server.ask(request.body(Full::default()).unwrap());
+    let text = answer.text();
+    let line = text.lines().find(|line| line.contains("creationTimestamp"));
+    assert!(line.unwrap().contains(": \"2"), "{text}");
+    assert!(text.contains("\n  resourceVersion: \""), "{text}");
+}
+
+#[test]
+fn warnings_speak_any_language() {
+    let server = TestServer::start();
+    let body = r#"{"metadata":{"name":"w"},"한글":1}"#;
+    let answer = server.ask(post(MAPS, "", body));
+    let told = answer.headers.get("warning").unwrap().as_bytes();
+    let expected = "299 - \"unknown field \\\"한글\\\"\"";
+    assert_eq!(String::from_utf8_lossy(told), expected);
+}

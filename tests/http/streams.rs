@@ -83,6 +83,13 @@ fn kubectl_runs_commands() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(errors.starts_with("err\n"), "{output:?}");
         assert_eq!(output.status.code(), Some(3), "{sockets}");
+        let output = run("exec p -- nope", "");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "error: Internal error occurred: error executing command in container: no such program\n",
+            "{sockets}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{sockets}");
         let output = run("exec -i p -- cat", "typed\n");
         let out = String::from_utf8_lossy(&output.stdout);
         assert_eq!(out, "typed\n", "{sockets}: {output:?}");
@@ -327,4 +334,28 @@ fn nodes_and_pods_tell_what_they_use() {
             .code,
         403
     );
+}
+
+#[test]
+fn webhooks_judge_conversations() {
+    let server = start();
+    let webhook = json!({
+        "name": "judge.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        // Nobody listens there.
+        "clientConfig": {"url": "https://127.0.0.1:1/judge"},
+        "rules": [{
+            "operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"],
+            "resources": ["pods/attach"],
+        }],
+    });
+    let configuration = json!({"metadata": {"name": "judge"}, "webhooks": [webhook]});
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    let made = server.ask(post(path, "", &configuration.to_string()));
+    assert_eq!(made.code, 201, "{}", made.text());
+    let attach = server.ask(get(&format!("{PODS}/p/attach?stdout=1")));
+    let told = attach.json()["message"].as_str().unwrap().to_owned();
+    let expected = "Internal error occurred: failed calling webhook \"judge.example.com\": ";
+    assert!(told.starts_with(expected), "{told}");
+    let exec = server.ask(get(&format!("{PODS}/p/exec?stdout=1&command=ls")));
+    assert_eq!(exec.json()["message"], "Upgrade request required");
 }

@@ -15,12 +15,25 @@ pub fn check_types(value: &Value, definition: &str) -> Result<(), String> {
     }
 }
 
+/// The same in the words of upstream's converter, which a strategic merge goes through instead of the decoder.
+pub fn check_conversion(value: &Value, definition: &str) -> Result<(), String> {
+    let mut place = Place {
+        is_conversion: true,
+        ..Place::default()
+    };
+    match lookup(definition) {
+        Some(root) => check_object(value, root, &mut place),
+        None => Ok(()),
+    }
+}
+
 /// Where the decoder stands. List items and map keys leave no trace in its messages.
 #[derive(Default)]
 struct Place<'a> {
     /// Name of the innermost definition.
     owner: &'a str,
     path: Vec<&'a str>,
+    is_conversion: bool,
 }
 
 fn check_object<'a>(value: &Value, schema: &'a Type, place: &mut Place<'a>) -> Result<(), String> {
@@ -170,7 +183,33 @@ fn check_schema<'a>(value: &Value, shape: &'a Shape, place: &mut Place<'a>) -> R
 }
 
 fn mismatch(value: &Value, wanted: &str, place: &Place<'_>) -> Result<(), String> {
+    if place.is_conversion {
+        return Err(not_restored(value, wanted));
+    }
     Err(refuse(json_kind(value), wanted, place))
+}
+
+/// A converter knows Go's kinds of values, not where it stands.
+fn not_restored(value: &Value, wanted: &str) -> String {
+    let kind = match value {
+        Value::Null => "interface",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    if wanted.starts_with("[]") {
+        return format!("cannot restore slice from {kind}");
+    }
+    if wanted.starts_with("map[") || wanted == "v1.ResourceList" {
+        return format!("cannot restore map from {kind}");
+    }
+    match wanted.contains('.') {
+        true => format!("cannot restore struct from: {kind}"),
+        false => format!("unrecognized type: {wanted}"),
+    }
 }
 
 fn refuse(what: &str, wanted: &str, place: &Place<'_>) -> String {

@@ -11,7 +11,7 @@ mod normal;
 mod prune;
 mod table;
 
-pub use check::check_types;
+pub use check::{check_conversion, check_types};
 pub use default::default;
 pub use normal::normalize;
 pub use prune::prune;

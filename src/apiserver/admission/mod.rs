@@ -34,6 +34,8 @@ pub enum Operation {
     Create,
     Update,
     Delete,
+    /// A conversation begins; the object is its options.
+    Connect,
 }
 
 /// A write on its way. `object` travels beside it: mutations change it.
@@ -221,7 +223,8 @@ pub async fn review(attempt: &Attempt<'_>, object: &Value) -> Result<(), ApiErro
     webhook::validate(attempt, object).await
 }
 
-/// What is posted to a part of an object (an eviction, a binding) is judged by webhooks alone.
+/// What is posted to a part of an object (an eviction, a binding) is judged by webhooks alone, and so is what a
+/// conversation is about.
 pub async fn judge_part(attempt: &Attempt<'_>, body: &mut Value) -> Result<(), ApiError> {
     webhook::mutate(attempt, body).await?;
     webhook::validate(attempt, body).await

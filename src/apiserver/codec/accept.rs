@@ -87,6 +87,8 @@ pub struct Circumstances<'a> {
     /// The query's `pretty`.
     pub pretty: Option<bool>,
     pub allows_protobuf: bool,
+    /// There are no columns and no metadata to show: of answers to questions, and of what is done to an object.
+    pub only_whole: bool,
 }
 
 /// The first form we serve, or 406.
@@ -99,6 +101,9 @@ pub fn negotiate(header: Option<&str>, about: Circumstances<'_>) -> Result<Wante
             _ => return None,
         };
         let shape = shape(clause)?;
+        if shape != Shape::Whole && about.only_whole {
+            return None;
+        }
         if matches!(shape, Shape::Table(_)) && format == Format::Protobuf {
             return None;
         }
@@ -199,12 +204,25 @@ mod tests {
     }
 
     #[test]
+    fn answers_without_columns_are_no_tables() {
+        let about = Circumstances {
+            only_whole: true,
+            ..Circumstances::default()
+        };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(negotiate(Some(table), about).unwrap_err().code, 406);
+        let either = format!("{table},application/json");
+        let found = negotiate(Some(&either), about).unwrap();
+        assert_eq!(found.shape, Shape::Whole);
+    }
+
+    #[test]
     fn people_get_indented_text() {
         let pretty = |user_agent, pretty| {
             let about = Circumstances {
                 user_agent,
                 pretty,
-                allows_protobuf: false,
+                ..Circumstances::default()
             };
             negotiate(None, about).unwrap().is_pretty
         };

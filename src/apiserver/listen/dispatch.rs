@@ -13,6 +13,8 @@ use crate::{
         authenticate,
         authorize::Attributes,
         codec::{Circumstances, Codec, is_person, negotiate, protobuf, table::Include, watch},
+        metrics::{self, Asked},
+        registry::place,
         request::{
             ResourcePath, body,
             options::{self, Query},
@@ -43,14 +45,15 @@ pub async fn serve(front: Arc<Front>, peer: Arc<Peer>, request: Request<Incoming
     let audit_id = audit_id(request.headers());
     let begun = Instant::now();
     let target = Target::of(&request);
-    let shown = target.shown(&request);
+    let asked = target.asked(request.method());
+    let path = request.uri().path().to_owned();
     // Watches and sessions are not in flight: they may last for hours.
     let is_mutating = !matches!(*request.method(), Method::GET | Method::HEAD);
     let _running = (!target.is_long()).then(|| front.metrics.begin(is_mutating));
     let work = handle(&front, &peer, request, target.clone());
     let caught = AssertUnwindSafe(work).catch_unwind().await;
     let mut answer = caught.unwrap_or_else(|_| {
-        error!(path = %shown.path, "a request panicked");
+        error!(%path, "a request panicked");
         let failure = ApiError::internal(
             "This request caused apiserver to panic. Look in the logs for details.",
         );
@@ -58,7 +61,7 @@ pub async fn serve(front: Arc<Front>, peer: Arc<Peer>, request: Request<Incoming
     });
     front
         .metrics
-        .answered(&shown, answer.status().as_u16(), begun.elapsed());
+        .answered(&asked, answer.status().as_u16(), begun.elapsed());
     let headers = answer.headers_mut();
     headers.insert(AUDIT_ID, audit_id);
     headers
@@ -84,15 +87,6 @@ pub struct Target {
     verb: Option<Verb>,
 }
 
-/// What metrics tell about a request.
-pub struct Shown {
-    pub path: String,
-    pub verb: String,
-    /// `None` for paths and unknown kinds: their number is not bounded.
-    pub kind: Option<&'static Kind>,
-    pub subresource: &'static str,
-}
-
 impl Target {
     fn of<B>(request: &Request<B>) -> Target {
         let resource = ResourcePath::parse(request.uri().path());
@@ -116,28 +110,16 @@ impl Target {
         self.verb == Some(Verb::Watch) || subresource.is_some_and(stream::is_stream)
     }
 
-    fn shown<B>(&self, request: &Request<B>) -> Shown {
-        let kind = self.kind();
-        let wanted = self
-            .resource
-            .as_ref()
-            .and_then(|path| path.subresource.as_deref());
-        let known = |wanted: &str| {
-            kind?
-                .subresources
-                .iter()
-                .copied()
-                .find(|name| *name == wanted)
-        };
-        let verb = match self.verb {
-            Some(verb) => verb.as_str().to_uppercase(),
-            None => method_name(request.method()).to_uppercase(),
-        };
-        Shown {
-            path: request.uri().path().to_owned(),
-            verb,
-            kind,
-            subresource: wanted.and_then(known).unwrap_or_default(),
+    /// What the request is counted as.
+    fn asked(&self, method: &Method) -> Asked {
+        let path = self.resource.as_ref();
+        let subresource = path.and_then(|path| path.subresource.as_deref());
+        match self.verb {
+            Some(_) if subresource.is_some_and(stream::is_conversation) => {
+                Asked::of("CONNECT".into(), self.kind(), subresource)
+            }
+            Some(verb) => Asked::of(metrics::name(verb).into(), self.kind(), subresource),
+            None => Asked::of(method_name(method).to_uppercase().into(), None, None),
         }
     }
 }
@@ -283,6 +265,10 @@ async fn resource_request(
     if parts.method == Method::HEAD {
         return Err(ApiError::method_not_allowed());
     }
+    // The old way to watch one object names it.
+    let named = path.name.as_deref().filter(|_| verb != Verb::Watch);
+    let (namespace, subresource) = (path.namespace.as_deref(), path.subresource.as_deref());
+    place::check(kind, verb, namespace, named, subresource)?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let text = |name: HeaderName| {
         parts
@@ -298,6 +284,8 @@ async fn resource_request(
                 user_agent,
                 pretty: query.flag("pretty"),
                 allows_protobuf: protobuf::is_offered(kind),
+                only_whole: verb == Verb::Create
+                    && !(kind.is_stored() && path.subresource.is_none()),
             },
         )?,
         kind,

@@ -10,14 +10,20 @@ mod handler;
 pub use handler::Handler;
 
 use super::{
-    authenticate::certificate_user, discovery::Discovery, health::Health, metrics::Metrics,
-    openapi::OpenApi, registry::Registry,
+    authenticate::certificate_user,
+    discovery::Discovery,
+    health::Health,
+    metrics::{self, Asked, Metrics},
+    openapi::OpenApi,
+    registry::Registry,
 };
 use crate::{
     api::{
         ApiError,
         call::{Call, Reply, User},
+        name::Gvr,
     },
+    kinds,
     task::{Stop, Tasks},
 };
 use futures_util::future::BoxFuture;
@@ -27,7 +33,12 @@ use hyper_util::{
     server::conn::auto,
 };
 use serde_json::Value;
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -108,6 +119,32 @@ impl Server {
     /// From now on `/readyz` is good: what every cluster holds was made.
     pub fn ready(&self) {
         self.0.health.bootstrapped();
+    }
+
+    /// Serves a call from this process, counted like a request that came over a wire.
+    pub fn call<'a>(
+        &'a self,
+        user: &'a User,
+        call: Call,
+    ) -> BoxFuture<'a, Result<Reply, ApiError>> {
+        let Gvr {
+            group,
+            version,
+            resource,
+        } = &call.resource;
+        let kind = kinds::find(group, version, resource);
+        let verb = metrics::name(call.verb).into();
+        let asked = Asked::of(verb, kind, call.subresource.as_deref());
+        let begun = Instant::now();
+        Box::pin(async move {
+            let answered = self.0.config.registry.call(user, call).await;
+            let code = match &answered {
+                Err(refusal) => refusal.code,
+                Ok(reply) => reply.outcome.code(),
+            };
+            self.0.metrics.answered(&asked, code, begun.elapsed());
+            answered
+        })
     }
 
     /// Serves requests that arrive elsewhere, all of them as `user`. What they start ends with `tasks`.

@@ -9,6 +9,9 @@ use crate::api::{
 };
 use serde_json::{Value, json};
 
+/// What strict decoding tells at most, as upstream's.
+const FINDINGS_MAX: usize = 100;
+
 /// The kind a body must be of: the request's own, or that of a subresource.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
@@ -67,12 +70,14 @@ impl Request<'_> {
         Ok(value)
     }
 
-    /// Judges what a patch made of a document. `strict` is what strict decoding said of the patch itself.
+    /// Judges what a patch made of a document. `strict` is what strict decoding said of the patch itself. Refusals show
+    /// the document, but of a strategic merge the patch, and speak of it as upstream's converter does.
     pub fn accept_patched(
         &mut self,
         mut value: Value,
         mut strict: Vec<String>,
         expected: Expected,
+        strategic: Option<&Value>,
     ) -> Result<Value, ApiError> {
         identify(&mut value, expected)?;
         let name = text(&value["metadata"], "name");
@@ -82,13 +87,17 @@ impl Request<'_> {
                 self.name
             )));
         }
-        let printed = value.to_string();
+        let printed = strategic.map_or_else(|| value.to_string(), as_go_prints);
         let refused = |why: &str| {
             let found = invalid("patch", &printed.as_str().into(), why);
             ApiError::invalid("", "", "", vec![found])
         };
         let definition = expected.definition;
-        schema::check_types(&value, definition).map_err(|why| refused(&why))?;
+        let checked = match strategic {
+            Some(_) => schema::check_conversion(&value, definition),
+            None => schema::check_types(&value, definition),
+        };
+        checked.map_err(|why| refused(&why))?;
         let unknown = schema::prune(&mut value, definition);
         strict.extend(
             unknown
@@ -108,9 +117,10 @@ impl Request<'_> {
     /// Refuses, warns about or ignores what strict decoding found.
     pub fn report(
         &mut self,
-        findings: Vec<String>,
+        mut findings: Vec<String>,
         refusal: impl FnOnce(&str) -> ApiError,
     ) -> Result<(), ApiError> {
+        findings.truncate(FINDINGS_MAX);
         if findings.is_empty() {
             return Ok(());
         }
@@ -120,6 +130,21 @@ impl Request<'_> {
             FieldValidation::Strict => return Err(refusal(&findings.join(", "))),
         }
         Ok(())
+    }
+}
+
+/// `map[spec:map[replicas:x]]`.
+fn as_go_prints(value: &Value) -> String {
+    let list = |texts: Vec<String>| format!("[{}]", texts.join(" "));
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => list(items.iter().map(as_go_prints).collect()),
+        Value::Object(map) => {
+            let pair = |(key, value): (&String, &Value)| format!("{key}:{}", as_go_prints(value));
+            format!("map{}", list(map.iter().map(pair).collect()))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -151,8 +176,13 @@ pub(super) fn identify(value: &mut Value, expected: Expected) -> Result<(), ApiE
         )));
     }
     if their_kind != kind {
+        // Upstream converts to its unversioned type, which lives in a package named after the group.
+        let package = match group.split('.').next() {
+            None | Some("") => "core",
+            Some(package) => package,
+        };
         return Err(ApiError::bad_request(format!(
-            "{their_kind} in version \"{version}\" cannot be handled as a {kind}: converting ({version}.{their_kind}) to ({version}.{kind}): unknown conversion"
+            "{their_kind} in version \"{version}\" cannot be handled as a {kind}: converting ({version}.{their_kind}) to ({package}.{kind}): unknown conversion"
         )));
     }
     let meta = &mut value["metadata"];
@@ -165,4 +195,16 @@ pub(super) fn identify(value: &mut Value, expected: Expected) -> Result<(), ApiE
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_shown_as_maps() {
+        let patch = json!({"spec": {"replicas": "x", "list": [1, null, {"a": true}]}});
+        let expected = "map[spec:map[list:[1 <nil> map[a:true]] replicas:x]]";
+        assert_eq!(as_go_prints(&patch), expected);
+    }
 }

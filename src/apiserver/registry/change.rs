@@ -122,7 +122,15 @@ async fn make(request: &mut Request<'_>, wish: Wish) -> Result<Reply, ApiError> 
             value
         }
         Wish::Patch(PatchKind::Apply, bytes) if request.subresource.is_none() => {
-            ownership::applied(request, None, &bytes)?
+            let object = ownership::applied(request, None, &bytes)?;
+            let uid = text(&object["metadata"], "uid");
+            if !uid.is_empty() {
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(ApiError::conflict(&request.resource, &request.name, &why));
+            }
+            object
         }
         _ => return Err(request.not_found()),
     };
@@ -284,25 +292,49 @@ fn patched(
 ) -> Result<Value, ApiError> {
     let expected = request.expected();
     let mut strict = Vec::new();
+    let mut patch_as_sent = None;
     match kind {
         PatchKind::Json => {
             strict = patch::json_unknown_fields(text);
             shown = patch::json(&shown, text)?;
         }
         PatchKind::Merge | PatchKind::Strategic => {
-            let Document { value, duplicates } =
-                decode::json(text).map_err(ApiError::bad_request)?;
+            let refused = |why: String| {
+                let start = match kind {
+                    PatchKind::Merge => "error decoding patch: ",
+                    _ => "",
+                };
+                ApiError::bad_request(format!("{start}{why}"))
+            };
+            let Document { value, duplicates } = decode::json(text).map_err(refused)?;
+            if let Some(what) = no_object(&value) {
+                return Err(refused(format!(
+                    "json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+                )));
+            }
             let doubled = |path: &String| format!("duplicate field \"{path}\"");
             strict.extend(duplicates.iter().map(doubled));
             if kind == PatchKind::Merge {
                 patch::merge(&mut shown, &value);
             } else {
                 patch::strategic(&mut shown, &value, expected.definition)?;
+                patch_as_sent = Some(value);
             }
         }
         PatchKind::Apply => return Err(ApiError::internal("an apply has a way of its own")),
     }
-    request.accept_patched(shown, strict, expected)
+    request.accept_patched(shown, strict, expected, patch_as_sent.as_ref())
+}
+
+/// What the value is instead, in the words of Go's decoder.
+fn no_object(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Null | Value::Object(_) => None,
+        Value::Array(_) => Some("array"),
+        Value::String(_) => Some("string"),
+        Value::Number(_) => Some("number"),
+        Value::Bool(_) => Some("bool"),
+    }
 }
 
 /// The candidate must speak of this object, and of the state it has.
@@ -336,7 +368,7 @@ fn check_identity(
                 "must be specified for an update",
             );
             let found = crate::api::error::Cause {
-                message: found.message.replace("null", "0x0"),
+                message: found.message.replace("\"null\"", "0x0"),
                 ..found
             };
             let kind = request.kind;

@@ -72,7 +72,10 @@ pub(super) async fn create_object(
 }
 
 /// The namespace of the request, which the body may repeat.
-fn place_in_namespace(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+pub(super) fn place_in_namespace(
+    request: &Request<'_>,
+    object: &mut Value,
+) -> Result<(), ApiError> {
     if !request.kind.is_namespaced() {
         return Ok(());
     }

@@ -26,10 +26,10 @@ pub fn required(field: &str, detail: &str) -> Cause {
     )
 }
 
-/// Strings are quoted, numbers and booleans bare, the rest is JSON.
+/// Strings are quoted, numbers and booleans bare, the rest is JSON. What is absent counts as a string in upstream's texts.
 pub fn invalid(field: &str, value: &Value, detail: &str) -> Cause {
     let head = match value {
-        Value::Null => "Invalid value: null".to_owned(),
+        Value::Null => "Invalid value: \"null\"".to_owned(),
         value => format!("Invalid value: {value}"),
     };
     cause("FieldValueInvalid", field, with_detail(&head, detail))

@@ -212,6 +212,17 @@ async fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, 
     action.run(request, body).await
 }
 
+/// `x` of `metadata.name=x`, where nothing in it has to be unescaped.
+fn sole_name(field_selector: &str) -> Option<&str> {
+    let mut terms = field_selector.split(',');
+    let name = terms.find_map(|term| {
+        let value = term.strip_prefix("metadata.name=")?;
+        Some(value.strip_prefix('=').unwrap_or(value))
+    })?;
+    let is_plain = !name.is_empty() && !name.contains(['\\', '/', '%']);
+    is_plain.then_some(name)
+}
+
 fn document(body: Body) -> Result<Document, ApiError> {
     match body {
         Body::Document(document) => Ok(document),
@@ -238,28 +249,31 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(registry: &'a Registry, user: &'a User, call: Call) -> Result<Request<'a>, ApiError> {
+    pub(super) fn new(
+        registry: &'a Registry,
+        user: &'a User,
+        call: Call,
+    ) -> Result<Request<'a>, ApiError> {
         let Gvr {
             group,
             version,
             resource,
         } = &call.resource;
         let kind = kinds::find(group, version, resource).ok_or_else(ApiError::no_such_resource)?;
-        if let Some(subresource) = &call.subresource {
-            if !kind.subresources.contains(&subresource.as_str()) {
-                return Err(ApiError::no_such_resource());
-            }
-        } else if !kind.verbs.contains(&call.verb.as_str()) {
-            return Err(ApiError::method_not_allowed());
-        }
-        let namespace = call.namespace.filter(|_| kind.is_namespaced());
+        place::check(
+            kind,
+            call.verb,
+            call.namespace.as_deref(),
+            call.name.as_deref(),
+            call.subresource.as_deref(),
+        )?;
         Ok(Request {
             registry,
             user,
             verb: call.verb,
             kind,
             resource: call.resource,
-            namespace: namespace.unwrap_or_default(),
+            namespace: call.namespace.unwrap_or_default(),
             name: call.name.unwrap_or_default(),
             subresource: call.subresource,
             body: call.body,
@@ -270,6 +284,7 @@ impl<'a> Request<'a> {
 
     fn attributes(&self) -> Attributes<'_> {
         let is_namespace = self.kind.storage == "namespaces";
+        let one = self.selected_name();
         Attributes {
             verb: self.verb.as_str(),
             group: &self.resource.group,
@@ -282,9 +297,16 @@ impl<'a> Request<'a> {
             } else {
                 &self.namespace
             },
-            name: &self.name,
+            name: one.unwrap_or(&self.name),
             path: None,
         }
+    }
+
+    /// Of a collection that is narrowed to one object by a field selector, its name: a right to that object is enough.
+    fn selected_name(&self) -> Option<&str> {
+        let is_collection = matches!(self.verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let text = self.options.field_selector.as_deref();
+        text.filter(|_| is_collection).and_then(sole_name)
     }
 
     /// The part of the object that a subresource shows.

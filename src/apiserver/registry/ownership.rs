@@ -1,9 +1,10 @@
 //! Who owns which field: server-side apply, and the bookkeeping that every other write leaves behind.
 
-use super::{Request, body, finding};
+use super::{Request, body, finding, metadata};
 use crate::{
     api::{
         ApiError, decode,
+        name::group_version,
         patch::apply::{Manager, apply, track_update},
         schema, time,
     },
@@ -36,6 +37,7 @@ pub(super) fn applied(
         .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?;
     let mut config = document.value;
     let expected = request.expected();
+    check_version(&config, expected)?;
     body::identify(&mut config, expected)?;
     let doubled = document.duplicates.iter();
     let strict = doubled
@@ -72,6 +74,18 @@ pub(super) fn applied(
     let (name, version) = identity(request);
     let manager = manager(request, &name, &version, &now);
     Ok(apply(old, &config, definition, &manager, force)?)
+}
+
+/// An apply says of which version its fields are.
+fn check_version(config: &Value, expected: body::Expected) -> Result<(), ApiError> {
+    let theirs = metadata::text(config, "apiVersion");
+    let ours = group_version(expected.group, expected.version);
+    if theirs == ours {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "Incorrect version specified in apply patch. Specified patch version: {theirs}, expected: {ours}"
+    )))
 }
 
 /// Brings the owners of a written object up to date. An apply has done so itself: `owners` are what it left.

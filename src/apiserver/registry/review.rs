@@ -1,6 +1,6 @@
 //! Kinds that are questions: posted, answered in their status, never stored.
 
-use super::{Request, finding, metadata::text};
+use super::{Request, create::place_in_namespace, finding, metadata::text};
 use crate::{
     api::{
         ApiError,
@@ -19,7 +19,7 @@ pub fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, Ap
     let expected = request.expected();
     let mut review = request.accept(document, expected)?;
     review["status"] = match request.kind.name {
-        "TokenReview" => token_review(request, &review["spec"]),
+        "TokenReview" => token_review(request, &review["spec"])?,
         "SelfSubjectReview" => json!({"userInfo": request.user.info()}),
         "SelfSubjectAccessReview" => access(request, request.user, &review["spec"])?,
         "SelfSubjectRulesReview" => rules(request, text(&review["spec"], "namespace"))?,
@@ -28,6 +28,7 @@ pub fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, Ap
             access(request, &user, &review["spec"])?
         }
         "LocalSubjectAccessReview" => {
+            place_in_namespace(request, &mut review)?;
             check_namespace(request, &review["spec"])?;
             let user = subject(request, &review["spec"])?;
             access(request, &user, &review["spec"])?
@@ -42,22 +43,28 @@ pub fn create(request: &mut Request<'_>, document: Document) -> Result<Reply, Ap
     .into())
 }
 
-fn token_review(request: &Request<'_>, spec: &Value) -> Value {
+fn token_review(request: &Request<'_>, spec: &Value) -> Result<Value, ApiError> {
     let registry = request.registry;
+    if text(spec, "token").is_empty() {
+        let why = "token is required for TokenReview in authentication";
+        return Err(ApiError::bad_request(why));
+    }
     let mut wanted: Vec<String> = Vec::deserialize(&spec["audiences"]).unwrap_or_default();
     if wanted.is_empty() {
         wanted.push(registry.tokens().issuer().to_owned());
     }
-    match token::verify(registry, text(spec, "token"), &wanted) {
-        Ok((user, audiences)) => json!({
-            "authenticated": true, "user": user.info(), "audiences": audiences,
-        }),
-        Err(why) => json!({"user": {}, "error": why}),
-    }
+    Ok(
+        match token::verify(registry, text(spec, "token"), &wanted) {
+            Ok((user, audiences)) => json!({
+                "authenticated": true, "user": user.info(), "audiences": audiences,
+            }),
+            Err(why) => json!({"user": {}, "error": why}),
+        },
+    )
 }
 
-fn refuse(request: &Request<'_>, field: &str, why: &str) -> ApiError {
-    let found = finding::invalid(field, &Value::Null, why);
+fn refuse(request: &Request<'_>, field: &str, value: &Value, why: &str) -> ApiError {
+    let found = finding::invalid(field, value, why);
     ApiError::invalid(request.kind.group, request.kind.name, "", vec![found])
 }
 
@@ -70,7 +77,7 @@ fn subject(request: &Request<'_>, spec: &Value) -> Result<User, ApiError> {
     };
     if user.name.is_empty() && user.groups.is_empty() {
         let why = "at least one of user or group must be specified";
-        return Err(refuse(request, "spec.user", why));
+        return Err(refuse(request, "spec.user", &"".into(), why));
     }
     Ok(user)
 }
@@ -104,10 +111,19 @@ fn access(request: &Request<'_>, user: &User, spec: &Value) -> Result<Value, Api
             path: Some(text(path, "path")),
             ..Attributes::default()
         },
-        _ => {
+        (false, false) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            return Err(refuse(request, "spec.nonResourceAttributes", path, why));
+        }
+        (true, true) => {
             let why =
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            return Err(refuse(request, "spec.resourceAttributes", why));
+            return Err(refuse(
+                request,
+                "spec.resourceAttributes",
+                &Value::Null,
+                why,
+            ));
         }
     };
     let (allowed, reason) = match request.registry.decide(user, &wanted) {

@@ -83,13 +83,35 @@ pub fn decode(
 
 /// No content type means JSON, as some clients rely on.
 fn document(content_type: Option<&str>, bytes: &[u8], kind: &Kind) -> Result<Document, ApiError> {
-    let refused =
-        |why: String| ApiError::bad_request(format!("the object provided is unrecognized: {why}"));
+    let refused = |why: String| {
+        let (kind, shown) = (kind.name, summary(bytes));
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
+        ))
+    };
+    let in_json = |why| format!("couldn't get version/kind; json parse error: {why}");
     match media_type(content_type.unwrap_or_default()).as_str() {
-        "" | "application/json" | "text/json" => decode::json(bytes).map_err(refused),
+        "" | "application/json" | "text/json" => {
+            decode::json(bytes).map_err(|why| refused(in_json(why)))
+        }
         "application/yaml" => decode::yaml(bytes).map_err(refused),
         "application/vnd.kubernetes.protobuf" => protobuf::decode(bytes, kind),
         _ => Err(unsupported(FORMATS)),
+    }
+}
+
+/// The beginning of a body that could not be read, as upstream shows it.
+fn summary(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 30;
+    let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
+    let more = if bytes.len() > SHOWN_MAX { " ..." } else { "" };
+    match bytes.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => {
+            let digits: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{}{more}", digits.concat())
+        }
     }
 }
 
@@ -133,6 +155,26 @@ mod tests {
         }
         let refusal = decode(Verb::Create, None, Some("text/html"), text(), kind).unwrap_err();
         assert_eq!(refusal.code, 415);
+        let cases = [
+            (
+                "",
+                "couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
+            ),
+            (
+                "{",
+                "couldn't get version/kind; json parse error: unexpected end of JSON input ({)",
+            ),
+            (
+                "한",
+                "couldn't get version/kind; json parse error: invalid character 'í' looking for beginning of value (ed959c)",
+            ),
+        ];
+        for (text, expected) in cases {
+            let body = Bytes::from(text);
+            let refusal = decode(Verb::Create, None, None, body, kind).unwrap_err();
+            let start = "the object provided is unrecognized (must be of type ConfigMap): ";
+            assert_eq!(refusal.message, format!("{start}{expected}"));
+        }
         let nothing = decode(Verb::Delete, None, None, Bytes::new(), kind).unwrap();
         assert!(matches!(nothing, Body::None));
     }

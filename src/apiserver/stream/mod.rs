@@ -5,6 +5,7 @@
 //! Everything that can be refused is refused before a protocol is switched, as an ordinary `Status`.
 
 mod forward;
+mod judge;
 mod log;
 mod proxy;
 mod remote;
@@ -42,6 +43,11 @@ pub fn is_stream(subresource: &str) -> bool {
         subresource,
         "log" | "exec" | "attach" | "portforward" | "proxy"
     )
+}
+
+/// What is begun, not answered: everything that comes here but logs.
+pub fn is_conversation(subresource: &str) -> bool {
+    is_stream(subresource) && subresource != "log"
 }
 
 /// An authenticated request for one of our subresources.
@@ -84,7 +90,7 @@ impl Connect<'_> {
 
 pub(super) async fn serve(
     connect: Connect<'_>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Answer, ApiError> {
     let method = request.method().clone();
     connect.authorize(verb(&method))?;
@@ -104,6 +110,9 @@ pub(super) async fn serve(
     };
     if !is_allowed {
         return Err(ApiError::method_not_allowed());
+    }
+    if is_conversation(subresource) {
+        *request.uri_mut() = judge::judge(&connect, request.uri()).await?;
     }
     match subresource {
         "log" => log::serve(&connect, request).await,

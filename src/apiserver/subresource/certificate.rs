@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub fn put_approval(_: &Kind, old: &Value, candidate: &Value) -> Result<Value, ApiError> {
     let mut new = old.clone();
+    new["metadata"] = candidate["metadata"].clone();
     new["status"]["conditions"] = candidate["status"]["conditions"].clone();
     stamp(&mut new, old, &time::format(clock::now()));
     Ok(new)

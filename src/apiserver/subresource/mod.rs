@@ -145,7 +145,6 @@ fn whole(_: &Kind, object: &Value) -> Result<Value, ApiError> {
 /// Kinds whose metadata does not change through `/status`.
 const STATUS_KEEPS_METADATA: &[&str] = &[
     "apiservices.apiregistration.k8s.io",
-    "certificatesigningrequests.certificates.k8s.io",
     "customresourcedefinitions.apiextensions.k8s.io",
     "resourceclaims.resource.k8s.io",
     "servicecidrs.networking.k8s.io",

@@ -66,10 +66,10 @@ impl NodeApi for Agent {
                 stdin: options.stdin,
             };
             let io = host.runtime.exec(pod.uid(), &running.id, spec).await;
-            let io = io.map_err(|failure| {
-                let text = format!("error executing command in container: {failure}");
-                ApiError::internal(text)
-            })?;
+            let io = match io {
+                Ok(io) => io,
+                Err(failure) => return Ok(Session::failed(failure.to_string())),
+            };
             Ok(session::session(
                 host,
                 io,

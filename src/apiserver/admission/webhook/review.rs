@@ -51,7 +51,9 @@ pub enum Answer {
 pub fn question(attempt: &Attempt<'_>, object: &Value, uid: &str) -> Value {
     let request = attempt.request;
     let (group, version) = (&request.resource.group, &request.resource.version);
-    let kind = json!({"group": group, "version": version, "kind": attempt.kind().name});
+    let kind = kind_of(object).unwrap_or_else(
+        || json!({"group": group, "version": version, "kind": attempt.kind().name}),
+    );
     let resource = json!({
         "group": group, "version": version, "resource": request.resource.resource,
     });
@@ -65,9 +67,10 @@ pub fn question(attempt: &Attempt<'_>, object: &Value, uid: &str) -> Value {
     };
     let is_deletion = attempt.is(Operation::Delete);
     let options = match attempt.operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete => "DeleteOptions",
+        Operation::Create => json!({"kind": "CreateOptions"}),
+        Operation::Update => json!({"kind": "UpdateOptions"}),
+        Operation::Delete => json!({"kind": "DeleteOptions"}),
+        Operation::Connect => Value::Null,
     };
     let mut asked = json!({
         "uid": uid,
@@ -78,8 +81,11 @@ pub fn question(attempt: &Attempt<'_>, object: &Value, uid: &str) -> Value {
         "object": if is_deletion { Value::Null } else { typed(object) },
         "oldObject": attempt.old.map(typed),
         "dryRun": request.options.dry_run,
-        "options": {"kind": options, "apiVersion": "meta.k8s.io/v1"},
+        "options": options,
     });
+    if asked["options"].is_object() {
+        asked["options"]["apiVersion"] = "meta.k8s.io/v1".into();
+    }
     for (field, value) in [("name", &request.name), ("namespace", &request.namespace)] {
         if !value.is_empty() {
             asked[field] = value.as_str().into();
@@ -90,11 +96,19 @@ pub fn question(attempt: &Attempt<'_>, object: &Value, uid: &str) -> Value {
         asked["requestSubResource"] = attempt.subresource().into();
     }
     if let Some(manager) = &request.options.field_manager
-        && !is_deletion
+        && matches!(attempt.operation, Operation::Create | Operation::Update)
     {
         asked["options"]["fieldManager"] = manager.as_str().into();
     }
     json!({"kind": "AdmissionReview", "apiVersion": API_VERSION, "request": asked})
+}
+
+/// What is done to a part of an object may be of another kind than the object.
+fn kind_of(object: &Value) -> Option<Value> {
+    let (version, kind) = (text(object, "apiVersion"), text(object, "kind"));
+    let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
+    let is_named = !version.is_empty() && !kind.is_empty();
+    is_named.then(|| json!({"group": group, "version": version, "kind": kind}))
 }
 
 /// Reads an answer; the error says why it is none.
