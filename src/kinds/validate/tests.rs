@@ -785,7 +785,7 @@ fn configuration_and_storage() {
         (
             "/data/big",
             json!("x".repeat(1 << 20)),
-            &[": Too long: may not be more than 1048576 bytes"],
+            &["[]: Too long: may not be more than 1048576 bytes"],
         ),
     ];
     check(kind("v1", "ConfigMap"), &config_map, rows);
