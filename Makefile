@@ -9,9 +9,11 @@ export CLIPPY_CONF_DIR := $(CURDIR)/scripts/lint
 
 PREFIX ?= /usr/local
 BINARY := target/$(CARGO_BUILD_TARGET)/release/kubik
+# Where shells look below share/.
+COMPLETIONS := bash-completion/completions/kubik zsh/site-functions/_kubik fish/vendor_completions.d/kubik.fish
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help build check test bench demo demo-clean install dist
+.PHONY: help build check test bench demo demo-clean install uninstall dist
 
 help:
 	@echo "make demo     build, start a cluster, deploy an application and reach it"
@@ -19,7 +21,7 @@ help:
 	@echo "make check    format, lints, unit and architecture tests"
 	@echo "make test     every test, with real containers and stock kubectl (needs root)"
 	@echo "make bench    the budgets, measured (needs root)"
-	@echo "make install  to PREFIX ($(PREFIX))"
+	@echo "make install  to PREFIX ($(PREFIX)), with completion for shells; make uninstall removes it"
 	@echo "make dist     an archive with the binary and the documents"
 
 build:
@@ -46,11 +48,25 @@ demo: build
 demo-clean:
 	@KUBIK=$(BINARY) scripts/demo.sh clean
 
-install: build
+# `make build && sudo make install`: root may have no Rust, and needs none.
+install:
+	@if command -v cargo >/dev/null || [ ! -x $(BINARY) ]; then $(MAKE) --no-print-directory build; fi
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/kubik
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(COMPLETIONS)))
+	$(BINARY) completion bash >$(DESTDIR)$(PREFIX)/share/$(word 1,$(COMPLETIONS))
+	$(BINARY) completion zsh >$(DESTDIR)$(PREFIX)/share/$(word 2,$(COMPLETIONS))
+	$(BINARY) completion fish >$(DESTDIR)$(PREFIX)/share/$(word 3,$(COMPLETIONS))
 
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/kubik $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
+
+# The same files make the same archive, whoever packs it and when.
+ARCHIVE := kubik-$(VERSION)-linux-$(shell uname -m).tar.gz
 dist: build
-	mkdir -p dist/kubik-$(VERSION)
-	cp $(BINARY) README.md LICENSE CHANGELOG.md dist/kubik-$(VERSION)/
-	tar -C dist -czf dist/kubik-$(VERSION)-linux-$(shell uname -m).tar.gz kubik-$(VERSION)
+	rm -rf dist/kubik-$(VERSION)
+	install -D -m 755 $(BINARY) dist/kubik-$(VERSION)/kubik
+	install -D -m 644 -t dist/kubik-$(VERSION)/assets assets/dashboard.png assets/demo.yaml
+	install -m 644 -t dist/kubik-$(VERSION) README.md LICENSE CHANGELOG.md
+	tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - kubik-$(VERSION) | gzip -n >dist/$(ARCHIVE)
 	rm -r dist/kubik-$(VERSION)
+	cd dist && sha256sum $(ARCHIVE) >$(ARCHIVE).sha256

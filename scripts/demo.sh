@@ -15,7 +15,7 @@ if [ "$(id -u)" != 0 ]; then
   exit 37
 fi
 if [ "${1:-}" = clean ]; then
-  exec "$kubik" delete --purge
+  exec "$kubik" delete
 fi
 
 kubectl() { "$kubik" kubectl -- "$@"; }

@@ -4,15 +4,12 @@
 use super::{
     args::{AddonsCommand, Output},
     failure::{Failure, for_profile},
-    place,
+    place, question,
     screen::{self, Steps},
 };
 use crate::{
     config::{ADDONS, Addon, BUILT_IN, ClusterConfig, Layout, Switch, find_addon},
-    daemon::{
-        control::{self, Answer, Request},
-        launch,
-    },
+    daemon::{control::Request, launch},
 };
 use serde_json::{Map, json};
 use std::time::Duration;
@@ -113,7 +110,7 @@ pub fn set(profile: &str, name: &str, enabled: bool) -> Result<(), Failure> {
     }
     if launch::is_running(&layout) {
         let steps = Steps::begin(&format!("Turning \"{name}\" {}", on(enabled)));
-        tell(&layout, name, enabled)?;
+        tell(profile, &layout, name, enabled)?;
         steps.done(
             if enabled { "enabled" } else { "disabled" },
             steps.elapsed(),
@@ -142,15 +139,18 @@ fn on(enabled: bool) -> &'static str {
     if enabled { "on" } else { "off" }
 }
 
-fn tell(layout: &Layout, name: &str, enabled: bool) -> Result<(), Failure> {
+fn tell(profile: &str, layout: &Layout, name: &str, enabled: bool) -> Result<(), Failure> {
     let name = name.to_owned();
-    let failed = |why: String| Failure::new("GUEST_ADDON", 80, why);
-    match control::ask(layout, &Request::Addon { name, enabled }, PATIENCE) {
-        Ok(Answer::Failed { message }) => Err(failed(message)),
-        Ok(Answer::Starting) => Err(failed("the cluster is still starting".to_owned())),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Failure::host("ask the daemon", &format!("{error:#}"))),
-    }
+    let request = Request::Addon { name, enabled };
+    question::ask(
+        profile,
+        layout,
+        &request,
+        PATIENCE,
+        ("GUEST_ADDON", 80),
+        |_| {},
+    )
+    .map(drop)
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
 //! `kubik dashboard`: a link to the daemon's dashboard, opened in a browser where there is one.
 
-use super::{args::DashboardOptions, failure::Failure, place, screen};
-use crate::daemon::{
-    control::{self, Answer, Request},
-    launch,
-};
+use super::{args::DashboardOptions, failure::Failure, person, place, question, screen};
+use crate::daemon::control::{Answer, Request};
 use std::{
-    env, fs,
+    env,
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
     time::Duration,
@@ -16,22 +13,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn run(profile: &str, options: &DashboardOptions) -> Result<(), Failure> {
     let (layout, _) = place::existing(profile)?;
-    if !launch::is_running(&layout) {
-        return Err(Failure::not_running(profile));
-    }
     let request = Request::Dashboard { port: options.port };
-    let answer = control::ask(&layout, &request, PATIENCE)
-        .map_err(|error| Failure::new("DASHBOARD_ERROR", 110, format!("{error:#}")))?;
-    let url = match answer {
-        Answer::Dashboard { url } => url,
-        Answer::Failed { message } => {
-            let failure = Failure::new("DASHBOARD_PORT", 71, message);
+    let refusal = ("DASHBOARD_PORT", 71);
+    let asked = question::ask(profile, &layout, &request, PATIENCE, refusal, |_| {});
+    let url = match asked {
+        Ok(Answer::Dashboard { url }) => url,
+        Err(failure) if failure.id == refusal.0 => {
             return Err(failure.advise("Choose another port with --port, or leave it out."));
         }
-        _ => {
-            let why = "the cluster is still starting";
-            return Err(Failure::new("GUEST_START", 83, why).advise("Try again in a moment."));
-        }
+        other => return other.map(drop),
     };
     screen::result(&url);
     if options.url {
@@ -80,34 +70,16 @@ fn open(url: &str) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let number = |name| {
-        env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u32>().ok())
-    };
-    if let (Some(user), Some(group)) = (number("SUDO_UID"), number("SUDO_GID")) {
-        command.uid(user).gid(group);
+    if let Some(person) = person::by_sudo() {
+        let user = person.user;
+        command.uid(user).gid(person.group);
         let runtime = format!("/run/user/{user}");
         let bus = format!("unix:path={runtime}/bus");
         command.env("XDG_RUNTIME_DIR", runtime);
         command.env("DBUS_SESSION_BUS_ADDRESS", bus);
-        let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        if let Some((name, home)) = person(&known, user) {
-            command.env("USER", name).env("HOME", home);
-        }
+        command.env("USER", person.name).env("HOME", person.home);
     }
     command.status().is_ok_and(|status| status.success())
-}
-
-/// Name and home of a user id. By hand: a static binary cannot ask the C library.
-fn person(passwd: &str, wanted: u32) -> Option<(&str, &str)> {
-    passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, id, _, _, home, ..] = fields[..] else {
-            return None;
-        };
-        (id.parse() == Ok(wanted)).then_some((name, home))
-    })
 }
 
 #[cfg(test)]
@@ -124,12 +96,5 @@ mod tests {
     #[test]
     fn the_tunnel_is_to_the_links_port() {
         assert_eq!(port("http://127.0.0.1:7070/#ticket=x"), "7070");
-    }
-
-    #[test]
-    fn people_are_found_by_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\njane:x:1000:1000::/home/jane:/bin/sh";
-        assert_eq!(person(passwd, 1000), Some(("jane", "/home/jane")));
-        assert_eq!(person(passwd, 1), None);
     }
 }

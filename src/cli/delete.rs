@@ -24,7 +24,7 @@ pub fn run(profile: &str, options: &DeleteOptions) -> Result<(), Failure> {
     if options.purge {
         purge()?;
     }
-    Ok(())
+    place::tidy()
 }
 
 /// Works from what is found, so a cluster that is half gone can be deleted again.
@@ -48,7 +48,7 @@ pub fn one(profile: &str) -> Result<(), Failure> {
     };
     launch::end_by_force(&layout).map_err(failed)?;
     steps.done("daemon ended", steps.elapsed());
-    erase::everything(profile, &layout, config.as_ref()).map_err(failed)?;
+    erase::everything(&place::host_name(profile), &layout, config.as_ref()).map_err(failed)?;
     steps.done(
         "pods, links, rules, cgroups, files removed",
         steps.elapsed(),
@@ -56,24 +56,21 @@ pub fn one(profile: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes the roots themselves, when no cluster is left in them.
+/// Removes what is kept beside the clusters, when no cluster is left.
 fn purge() -> Result<(), Failure> {
-    for root in [place::state_root(), place::run_root()] {
-        if place::profiles().is_empty() {
-            for name in [".lock", place::SETTINGS] {
-                let _ = std::fs::remove_file(root.join(name));
-            }
-        }
-        match std::fs::remove_dir(&root) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
-                let why = format!("{} still holds other clusters", root.display());
-                return Err(Failure::new("GUEST_PURGE", 81, why)
-                    .advise("Remove all of them with: kubik delete --all --purge"));
-            }
-            Err(error) => return Err(Failure::host(&root.display().to_string(), &error)),
-        }
+    if !place::profiles().is_empty() {
+        let why = format!(
+            "{} still holds other clusters",
+            place::state_root().display()
+        );
+        return Err(Failure::new("GUEST_PURGE", 81, why)
+            .advise("Remove all of them with: kubik delete --all --purge"));
     }
-    Ok(())
+    let settings = place::state_root().join(place::SETTINGS);
+    match std::fs::remove_file(&settings) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::host(&settings.display().to_string(), &error))
+        }
+        _ => Ok(()),
+    }
 }

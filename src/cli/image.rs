@@ -2,16 +2,14 @@
 
 use super::{
     args::{ImageCommand, ListFormat},
+    engine,
     failure::{Failure, for_profile},
-    place,
+    place, question,
     screen::{self, Steps},
 };
 use crate::{
-    daemon::{
-        control::{self, Answer, Request},
-        launch,
-    },
-    runtime::model::ImageInfo,
+    daemon::control::{Answer, Request},
+    runtime::{image::reference::Reference, model::ImageInfo},
 };
 use std::{
     fs::File,
@@ -24,6 +22,9 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(600);
 
 pub fn run(profile: &str, command: &ImageCommand) -> Result<(), Failure> {
+    if !matches!(command, ImageCommand::Ls { .. }) {
+        place::require_root()?;
+    }
     match command {
         ImageCommand::Load { files } => files.iter().try_for_each(|file| load(profile, file)),
         ImageCommand::Ls { output } => list(profile, *output),
@@ -86,24 +87,70 @@ fn save(profile: &str, words: &[String]) -> Result<(), Failure> {
 }
 
 pub fn load(profile: &str, file: &Path) -> Result<(), Failure> {
-    let mut steps = Steps::begin(&format!("Loading {}", file.display()));
+    let steps = Steps::begin(&format!("Loading {}", file.display()));
     steps.spin("unpacking");
-    let spooled;
-    let path = if file == Path::new("-") {
-        spooled = Spooled::standard_input(profile)?;
-        spooled.0.clone()
-    } else {
-        std::path::absolute(file).map_err(|e| Failure::host(&file.display().to_string(), &e))?
-    };
-    for image in images(ask(profile, &Request::Load { path }, |_| {})?) {
-        let name = image.tags.first().unwrap_or(&image.id);
-        steps.done(name, steps.elapsed());
+    if file == Path::new("-") {
+        let spooled = Spooled::standard_input(profile)?;
+        return unpack(profile, &spooled.0, &steps).map(drop);
+    }
+    if !file.exists()
+        && let Some(name) = image_name(file)
+    {
+        return load_from_engine(profile, &name, &steps);
+    }
+    let path =
+        std::path::absolute(file).map_err(|e| Failure::host(&file.display().to_string(), &e))?;
+    unpack(profile, &path, &steps).map(drop)
+}
+
+fn unpack(profile: &str, archive: &Path, steps: &Steps) -> Result<Vec<ImageInfo>, Failure> {
+    let path = archive.to_owned();
+    let loaded = images(ask(profile, &Request::Load { path }, |_| {})?);
+    for image in &loaded {
+        steps.done(image.tags.first().unwrap_or(&image.id), steps.elapsed());
+    }
+    Ok(loaded)
+}
+
+/// A word that can be no file's, or is no archive's: the name of an image.
+fn image_name(word: &Path) -> Option<String> {
+    let text = word.to_str()?;
+    let is_file = [".tar", ".tgz", ".gz"]
+        .iter()
+        .any(|end| text.ends_with(end));
+    let is_path = text.starts_with(['/', '.']);
+    (!is_file && !is_path && Reference::parse(text).is_ok()).then(|| text.to_owned())
+}
+
+fn load_from_engine(profile: &str, name: &str, steps: &Steps) -> Result<(), Failure> {
+    steps.spin("asking Docker and Podman");
+    let spooled = Spooled::name(profile)?;
+    let again = for_profile(profile);
+    if engine::export(name, &spooled.0)?.is_none() {
+        let why = format!(
+            "there is no file \"{name}\", and no Docker or Podman of this machine has such an image"
+        );
+        return Err(Failure::new("RT_IMAGE_NOT_FOUND", 95, why).advise(format!(
+            "An engine whose socket is not open:  podman save {name} | kubik image load{again} -\n  \
+             From its registry:                   kubik image pull{again} {name}"
+        )));
+    }
+    let loaded = unpack(profile, &spooled.0, steps)?;
+    // Podman calls its own images localhost/NAME: pods may say what was said here.
+    let tags = || loaded.iter().flat_map(|image| &image.tags);
+    let wanted = Reference::parse(name).ok().and_then(|name| name.tagged());
+    if let (Some(wanted), Some(known)) = (wanted, tags().next())
+        && tags().all(|tag| *tag != wanted)
+    {
+        let (reference, name) = (known.clone(), wanted.clone());
+        ask(profile, &Request::Tag { reference, name }, |_| {})?;
+        steps.done(&wanted, steps.elapsed());
     }
     Ok(())
 }
 
 fn pull(profile: &str, image: &str) -> Result<(), Failure> {
-    let mut steps = Steps::begin(&format!("Pulling {image}"));
+    let steps = Steps::begin(&format!("Pulling {image}"));
     let reference = image.to_owned();
     let answer = ask(profile, &Request::Pull { reference }, |answer| {
         if let Answer::Progress { layer, done, total } = answer {
@@ -188,19 +235,7 @@ fn images(answer: Answer) -> Vec<ImageInfo> {
 
 fn ask(profile: &str, request: &Request, watch: impl FnMut(&Answer)) -> Result<Answer, Failure> {
     let (layout, _) = place::existing(profile)?;
-    if !launch::is_running(&layout) {
-        return Err(Failure::not_running(profile));
-    }
-    match control::ask_watching(&layout, request, PATIENCE, watch) {
-        Ok(Answer::Failed { message }) => Err(Failure::new("RT_IMAGE", 90, message)),
-        Ok(Answer::Starting) => Err(Failure::new(
-            "GUEST_START",
-            81,
-            "the cluster is still starting",
-        )),
-        Ok(answer) => Ok(answer),
-        Err(error) => Err(Failure::host("ask the daemon", &format!("{error:#}"))),
-    }
+    question::ask(profile, &layout, request, PATIENCE, ("RT_IMAGE", 90), watch)
 }
 
 /// A file that the daemon reads or writes for a stream of ours; removed on drop.
@@ -233,6 +268,17 @@ impl Drop for Spooled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_images_are_told_from_files() {
+        let name = |text: &str| image_name(Path::new(text));
+        for image in ["nginx", "app:1", "localhost:5000/app:1", "ghcr.io/a/b"] {
+            assert_eq!(name(image).as_deref(), Some(image));
+        }
+        for file in ["app.tar", "./app", "/tmp/app", "a b", "App", "app.tar.gz"] {
+            assert_eq!(name(file), None, "{file}");
+        }
+    }
 
     #[test]
     fn sizes_are_decimal() {

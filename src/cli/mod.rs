@@ -10,6 +10,7 @@ mod completion;
 mod dashboard;
 mod delete;
 mod doctor;
+mod engine;
 mod event;
 mod failure;
 mod image;
@@ -19,8 +20,11 @@ mod logs;
 mod node;
 mod node_view;
 mod pause;
+mod person;
 mod place;
+mod plan;
 mod profile;
+mod question;
 mod run;
 mod screen;
 mod service;
@@ -31,7 +35,7 @@ mod stop;
 mod version;
 
 use args::{Arguments, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -50,8 +54,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(refusal) => {
-            let _ = refusal.print();
-            return ExitCode::from(if refusal.use_stderr() { 14 } else { 0 });
+            return refuse(&refusal);
         }
     };
     match dispatch(arguments) {
@@ -61,6 +64,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What cannot be understood. A command that lacks its next word shows which there are, which is no mistake.
+fn refuse(refusal: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asks = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if refusal.kind() == ErrorKind::MissingSubcommand && std::env::args_os().len() == 1 {
+        let _ = Arguments::command().print_help();
+        return ExitCode::SUCCESS;
+    }
+    let _ = refusal.print();
+    let is_mistake = refusal.use_stderr() && refusal.kind() != asks;
+    ExitCode::from(if is_mistake { 14 } else { 0 })
 }
 
 /// Entries that people never type. Called `kubectl` (by a link), the program is that.

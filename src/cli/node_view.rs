@@ -52,7 +52,13 @@ fn enter(profile: &str) -> Result<PathBuf, Failure> {
 
 fn replace(options: &ShellOptions, kubeconfig: &Path, profile: &str) -> Failure {
     let shell = env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+    let line;
     let (program, arguments) = match options.command.split_first() {
+        // One word with blanks is a line for the shell, as ssh takes it.
+        Some((words, [])) if words.contains(char::is_whitespace) => {
+            line = ["-c".to_owned(), words.clone()];
+            (shell, &line[..])
+        }
         Some((program, arguments)) => (program.into(), arguments),
         None => (shell, &[][..]),
     };

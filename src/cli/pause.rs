@@ -1,10 +1,10 @@
 //! `kubik pause` and `kubik unpause`.
 
-use super::{args::PauseOptions, failure::Failure, place, screen::Steps};
+use super::{args::PauseOptions, failure::Failure, place, question, screen::Steps};
 use crate::{
     config::Layout,
     daemon::{
-        control::{self, Answer, Request},
+        control::{Answer, Request},
         launch,
     },
 };
@@ -33,19 +33,12 @@ pub fn run(profile: &str, options: &PauseOptions, pause: bool) -> Result<(), Fai
         namespaces: options.namespace.clone(),
         pause,
     };
-    match control::ask(&layout, &request, PATIENCE) {
-        Ok(Answer::Pods { count }) => {
-            steps.done(&format!("{done} {count} pods"), steps.elapsed());
-            Ok(())
-        }
-        Ok(Answer::Failed { message }) => Err(Failure::new("GUEST_PAUSE", 80, message)),
-        Ok(_) => Err(Failure::new(
-            "GUEST_START",
-            81,
-            "the cluster is still starting",
-        )),
-        Err(error) => Err(Failure::host("ask the daemon", &format!("{error:#}"))),
+    let refusal = ("GUEST_PAUSE", 80);
+    let answer = question::ask(profile, &layout, &request, PATIENCE, refusal, |_| {})?;
+    if let Answer::Pods { count } = answer {
+        steps.done(&format!("{done} {count} pods"), steps.elapsed());
     }
+    Ok(())
 }
 
 /// The namespaces that are frozen, for people; `None` when nothing is.

@@ -52,12 +52,13 @@ fn list(current: &str, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let mut rows = vec![
-        ["PROFILE", "STATUS", "NODES", "API", "PODS"]
+        ["PROFILE", "STATUS", "NODES", "API", "PODS", "ACTIVE"]
             .map(str::to_owned)
             .to_vec(),
     ];
     for (name, config, running) in found {
         let status = word(config.is_some(), running).to_owned();
+        let mark = if name == current { "*" } else { "" };
         rows.push(match config {
             Some(config) => vec![
                 name,
@@ -65,6 +66,7 @@ fn list(current: &str, output: Output) -> Result<(), Failure> {
                 config.nodes.len().to_string(),
                 format!("127.0.0.1:{}", config.api_port),
                 config.pod_cidr.to_string(),
+                mark.to_owned(),
             ],
             None => vec![name, status],
         });

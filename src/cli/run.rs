@@ -6,25 +6,35 @@ use super::{
     args::{RunOptions, StartOptions},
     delete,
     failure::Failure,
-    image, place, start,
+    image, place, plan, start,
 };
 use crate::daemon::launch::Bond;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::process::{Command, ExitCode, ExitStatus};
+use std::{
+    env,
+    path::Path,
+    process::{Command, ExitCode, ExitStatus},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     place::require_root()?;
+    let program = options.command.first().map_or("", String::as_str);
+    if !can_run(program) {
+        let why = format!("there is no command \"{program}\"");
+        return Err(Failure::new("HOST_COMMAND", 127, why)
+            .advise("Example: kubik run -- kubectl get nodes"));
+    }
     let profile = format!("run-{}", std::process::id());
     let shape = StartOptions {
         nodes: options.nodes,
         ephemeral: true,
         ..StartOptions::default()
     };
-    let (layout, config) = start::prepare(&profile, &shape)?;
+    let (layout, config) = plan::prepare(&profile, &shape)?;
     let outcome = start::bring_up(&layout, &config, Bond::Erase).and_then(|launched| {
         for file in &options.image {
             image::load(&profile, file)?;
@@ -34,7 +44,18 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
         code
     });
     delete::one(&profile)?;
+    place::tidy()?;
     outcome
+}
+
+/// Looked at before a cluster is made for it.
+fn can_run(program: &str) -> bool {
+    let is_there = |path: &Path| path.is_file();
+    let paths = env::var_os("PATH").unwrap_or_default();
+    match program.contains('/') {
+        true => is_there(Path::new(program)),
+        false => env::split_paths(&paths).any(|folder| is_there(&folder.join(program))),
+    }
 }
 
 fn command(options: &RunOptions, kubeconfig: &std::path::Path) -> Result<ExitCode, Failure> {

@@ -3,7 +3,12 @@
 use super::event;
 use std::{
     io::{IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -18,7 +23,9 @@ pub fn prints_events() -> bool {
     EVENTS.load(Ordering::Relaxed)
 }
 
-const SPINNER: [char; 4] = ['⠋', '⠙', '⠸', '⠴'];
+const SPINNER: [char; 6] = ['⠋', '⠙', '⠸', '⠴', '⠦', '⠇'];
+const TURN: Duration = Duration::from_millis(80);
+const CLEAR: &str = "\r\x1b[K";
 
 /// Marks in front of lines: signs on a terminal, ASCII in logs and pipes.
 fn mark(sign: &'static str, ascii: &'static str) -> &'static str {
@@ -48,6 +55,11 @@ pub fn advice(text: &str) {
     say(&format!("{} {text}", mark("💡", "*")));
 }
 
+/// Something that is not as one might think; what is done goes on.
+pub fn note(text: &str) {
+    say(&format!("{} {text}", mark("❗", "!")));
+}
+
 /// Prints to standard output; a closed pipe is not an error of ours.
 pub fn result(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
@@ -56,8 +68,7 @@ pub fn result(text: &str) {
 /// A list of steps being worked off.
 pub struct Steps {
     started: Instant,
-    spins: bool,
-    turn: usize,
+    spinner: Option<Spinner>,
 }
 
 impl Steps {
@@ -66,18 +77,20 @@ impl Steps {
         say(title);
         Steps {
             started: Instant::now(),
-            spins: std::io::stderr().is_terminal() && !prints_events(),
-            turn: 0,
+            spinner: (std::io::stderr().is_terminal() && !prints_events()).then(Spinner::start),
         }
     }
 
     /// Shows on a terminal that work goes on; silent elsewhere.
-    pub fn spin(&mut self, what: &str) {
-        if self.spins {
-            self.turn += 1;
-            let sign = SPINNER[self.turn % SPINNER.len()];
-            let _ = write!(std::io::stderr(), "\r  {sign} {what}\x1b[K");
-            let _ = std::io::stderr().flush();
+    pub fn spin(&self, what: &str) {
+        if let Some(spinner) = &self.spinner {
+            spinner.show(Some(what.to_owned()));
+        }
+    }
+
+    fn rest(&self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.show(None);
         }
     }
 
@@ -85,19 +98,76 @@ impl Steps {
         if prints_events() {
             return result(&event::step(what));
         }
-        let clear = if self.spins { "\r\x1b[K" } else { "" };
+        self.rest();
         let sign = mark("✓", "-");
-        say(&format!("{clear}  {sign} {what:<44}{:>7} ms", millis(took)));
+        say(&format!("  {sign} {what:<44}{:>7} ms", millis(took)));
     }
 
     pub fn failed(&self, what: &str) {
-        let clear = if self.spins { "\r\x1b[K" } else { "" };
-        say(&format!("{clear}  {} {what}", mark("✗", "x")));
+        self.rest();
+        say(&format!("  {} {what}", mark("✗", "x")));
     }
 
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// Turns beside what is being done, on a thread of its own: whoever works does not think of it.
+struct Spinner {
+    shown: Arc<Mutex<Option<String>>>,
+    /// Dropped, it ends the thread.
+    end: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Spinner {
+    fn start() -> Spinner {
+        let shown = Arc::new(Mutex::new(None::<String>));
+        let (end, ended) = mpsc::channel::<()>();
+        let own = Arc::clone(&shown);
+        let thread = thread::spawn(move || {
+            for sign in SPINNER.iter().cycle() {
+                draw(&own, *sign);
+                if ended.recv_timeout(TURN) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        Spinner {
+            shown,
+            end: Some(end),
+            thread: Some(thread),
+        }
+    }
+
+    /// Replaces what is shown; the line is the caller's when nothing is.
+    fn show(&self, what: Option<String>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_some() && what.is_none() {
+            let _ = write!(std::io::stderr(), "{CLEAR}");
+        }
+        *shown = what;
+    }
+}
+
+/// Written under the lock: a line that is printed next is not drawn over.
+fn draw(shown: &Mutex<Option<String>>, sign: char) {
+    let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(what) = shown.as_deref() {
+        let _ = write!(std::io::stderr(), "\r  {sign} {what}\x1b[K");
+        let _ = std::io::stderr().flush();
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.show(None);
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub fn run(profile: &str, options: &ServiceOptions) -> Result<(), Failure> {
     }
     let node = config.nodes.first().map(|node| node.address().to_string());
     let place = Place {
-        kubeconfig: layout.state.join("kubeconfig"),
+        kubeconfig: place::credentials(&layout)?,
         node: node.unwrap_or_default(),
         scheme: if options.https { "https" } else { "http" },
     };
@@ -136,6 +136,7 @@ fn urls(service: &Service, place: &Place) -> Vec<(String, String)> {
             let scheme = match port.protocol.as_deref() {
                 Some("UDP") => "udp",
                 Some("SCTP") => "sctp",
+                _ if port.name.as_deref() == Some("https") || port.port == 443 => "https",
                 _ => place.scheme,
             };
             let name = port.name.as_ref().map(|name| format!("{name}/"));
@@ -166,10 +167,11 @@ mod tests {
     #[test]
     fn node_ports_come_before_cluster_addresses() {
         let both = r#"{"spec":{"clusterIP":"10.96.0.7","ports":[
-            {"name":"web","port":80,"nodePort":30080},{"port":53,"protocol":"UDP"}]}}"#;
+            {"name":"web","port":80,"nodePort":30080},{"port":53,"protocol":"UDP"},{"port":443}]}}"#;
         let expected = [
             ("web/80", "http://10.244.0.1:30080"),
             ("53", "udp://10.96.0.7:53"),
+            ("443", "https://10.96.0.7:443"),
         ];
         let expected = expected.map(|(name, url)| (name.to_owned(), url.to_owned()));
         assert_eq!(found(both), expected);

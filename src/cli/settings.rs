@@ -135,7 +135,8 @@ fn write(settings: &Settings) -> Result<(), Failure> {
     let path = path();
     let new = path.with_extension("new");
     let text = serde_json::to_vec_pretty(settings).unwrap_or_default();
-    fs::write(&new, text)
+    fs::create_dir_all(place::state_root())
+        .and_then(|()| fs::write(&new, text))
         .and_then(|()| fs::rename(&new, &path))
         .map_err(|e| Failure::host(&path.display().to_string(), &e))
 }

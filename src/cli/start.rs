@@ -4,34 +4,33 @@ use super::{
     args::{Output, StartOptions},
     carried, delete, doctor,
     failure::{Failure, for_profile},
-    kubeconfig, place,
+    kubeconfig, place, plan,
     screen::{self, Steps},
     settings,
 };
 use crate::{
-    config::{ClusterConfig, Layout, plan_cluster},
+    config::{ClusterConfig, Layout},
     daemon::{
         control::{self, Answer, Request},
         launch::{self, Bond, Launched},
         progress::Line,
     },
-    runtime::image::certificates,
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
-    fs,
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-const FIRST_API_PORT: u16 = 8443;
-/// Where Docker's users expect a local registry.
-const FIRST_REGISTRY_PORT: u16 = 5000;
+/// The failure of a start that found another one under way.
+const BUSY: &str = "GUEST_BUSY";
+
+/// How often a start is tried again because another command was faster.
+const TRIES: u32 = 3;
 
 pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
     if options.output == Output::Json {
@@ -41,10 +40,28 @@ pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
     carried::look(options)?;
     place::require_root()?;
     let layout = place::layout(profile);
-    let is_new = place::load(&layout).is_none();
-    if launch::is_running(&layout) && !is_dying(&layout) {
-        return already_running(profile, &layout, options);
+    // What could not be written in the end is said before anything is done.
+    if let Some(file) = kubeconfig_file(options)? {
+        kubeconfig::check(&file, profile)?;
     }
+    for _ in 0..TRIES {
+        if is_up(profile, &layout)? {
+            return already_running(profile, &layout, options);
+        }
+        match bring_into_being(profile, &layout, options) {
+            Err(failure) if failure.id == BUSY => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Failure::new(
+        BUSY,
+        81,
+        "other commands start and stop this cluster all the time",
+    ))
+}
+
+fn bring_into_being(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
+    let is_new = place::read(layout)?.is_none();
     doctor::fatal()?;
     if options.dry_run {
         let verb = if is_new { "create" } else { "start" };
@@ -55,20 +72,29 @@ pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
         return Ok(());
     }
     let outcome = started(profile, options);
-    if outcome.is_err() && options.delete_on_failure && is_new {
+    let is_ours = outcome.as_ref().is_err_and(|failure| failure.id != BUSY);
+    if is_ours && options.delete_on_failure && is_new {
         delete::one(profile)?;
     }
     outcome
 }
 
 fn started(profile: &str, options: &StartOptions) -> Result<(), Failure> {
-    let (layout, config) = prepare(profile, options)?;
+    let (layout, config) = plan::prepare(profile, options)?;
     let bond = if options.foreground {
         Bond::Stop
     } else {
         Bond::None
     };
     let mut launched = bring_up(&layout, &config, bond)?;
+    for node in config.nodes.iter().filter(|node| node.stopped) {
+        screen::note(&format!(
+            "the node \"{}\" stays stopped, until: kubik node start {}{}",
+            node.name,
+            node.name,
+            for_profile(profile)
+        ));
+    }
     connect_kubectl(profile, &layout, options)?;
     if options.foreground {
         let ended = stay(&mut launched);
@@ -87,239 +113,76 @@ pub fn update_context(profile: &str) -> Result<(), Failure> {
     connect_kubectl(profile, &layout, &StartOptions::default())
 }
 
-/// A daemon that was killed a moment ago still holds its lock but answers no more: waits for its end. One that hangs
-/// holds the lock longer than this waits.
-fn is_dying(layout: &Layout) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(5);
+/// Whether the cluster runs. Waits for the end of another command's start or stop, and of a daemon that was killed a
+/// moment ago: it still holds its lock but answers no more.
+fn is_up(profile: &str, layout: &Layout) -> Result<bool, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(90);
+    const SILENCE_MAX: Duration = Duration::from_secs(5);
     const PAUSE: Duration = Duration::from_millis(10);
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        if !launch::is_running(layout) {
-            return true;
+    let mut heard = Instant::now();
+    let mut said = "";
+    while launch::is_running(layout) {
+        let waits_for = match control::ask(layout, &Request::Status, SILENCE_MAX) {
+            Ok(Answer::Ending) => "The cluster is being stopped; waiting for its end.",
+            Ok(Answer::Starting) => "Another start of this cluster is under way; waiting for it.",
+            Ok(_) => return Ok(true),
+            Err(error) if heard.elapsed() > SILENCE_MAX => {
+                let why =
+                    format!("the daemon of \"{profile}\" runs but does not answer: {error:#}");
+                return Err(Failure::new("GUEST_STATUS", 80, why)
+                    .advise(format!("End it with: kubik stop{}", for_profile(profile))));
+            }
+            Err(_) => "",
+        };
+        if !waits_for.is_empty() {
+            heard = Instant::now();
         }
-        if control::ask(layout, &Request::Status, PATIENCE).is_ok() {
-            return false;
+        if !waits_for.is_empty() && said != waits_for {
+            said = waits_for;
+            screen::line(said);
+        }
+        if begun.elapsed() > PATIENCE {
+            let why = "another command does not come to an end with this cluster";
+            return Err(Failure::new("GUEST_START", 82, why).advise(format!(
+                "Look at it with: kubik status{}",
+                for_profile(profile)
+            )));
         }
         std::thread::sleep(PAUSE);
     }
-    false
-}
-
-/// Saves (or loads) the cluster's configuration. Locked, so that two starts do not choose the same slot.
-pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, ClusterConfig), Failure> {
-    let _guard = place::lock()?;
-    let layout = if options.ephemeral {
-        place::ephemeral_layout(profile)
-    } else {
-        place::layout(profile)
-    };
-    let others: Vec<ClusterConfig> = place::profiles()
-        .iter()
-        .filter(|name| *name != profile)
-        .filter_map(|name| place::load(&place::layout(name)))
-        .collect();
-    if let Some(mut config) = place::load(&layout) {
-        refuse_changes(&config, options)?;
-        amend(&mut config, options, &others)?;
-        save(&layout, &config)?;
-        return Ok((layout, config));
-    }
-    let slot = free_slot(&others).ok_or_else(|| {
-        Failure::new(
-            "RSRC_NO_SUBNET",
-            21,
-            "all 64 subnets for clusters are taken on this machine",
-        )
-        .advise("Delete a cluster you no longer need: kubik profile list")
-    })?;
-    let port = api_port(options.api_port, &others)?;
-    let nodes = options.nodes.unwrap_or(1);
-    let mut config = plan_cluster(profile, slot, port, nodes, options.ephemeral);
-    if let Some(domain) = &options.dns_domain {
-        config.cluster_domain.clone_from(domain);
-    }
-    amend(&mut config, options, &others)?;
-    save(&layout, &config)?;
-    Ok((layout, config))
-}
-
-fn save(layout: &Layout, config: &ClusterConfig) -> Result<(), Failure> {
-    place::save(layout, config)
-        .map_err(|e| Failure::host(&layout.config().display().to_string(), &e))
-}
-
-/// What may be given again at a later start: it adds to what the cluster has.
-fn amend(
-    config: &mut ClusterConfig,
-    options: &StartOptions,
-    others: &[ClusterConfig],
-) -> Result<(), Failure> {
-    for mirror in &options.registry_mirror {
-        let (host, address) = split_mirror(mirror);
-        let known = config.registry_mirrors.entry(host.to_owned()).or_default();
-        if known.iter().all(|other| other != address) {
-            known.push(address.to_owned());
-        }
-    }
-    config
-        .insecure_registries
-        .extend(options.insecure_registry.iter().cloned());
-    for text in &options.extra_config {
-        // What is wrong with it, or has no meaning here, was said before.
-        let _ = config.kubelet.set(text);
-    }
-    if let Some(port) = options.ingress_http_port {
-        config.ingress.http_port = port;
-    }
-    if let Some(port) = options.ingress_https_port {
-        config.ingress.https_port = port;
-    }
-    if !options.ingress_listen.is_empty() {
-        let addresses = options.ingress_listen.iter();
-        config.ingress.listen = addresses.filter_map(|listen| listen.0).collect();
-    }
-    for file in &options.registry_ca {
-        let text = authority(file)?;
-        if !config.registry_authorities.contains(&text) {
-            config.registry_authorities.push(text);
-        }
-    }
-    for name in &options.addons {
-        super::addons::named(name, true)?;
-        config.addons.insert(name.clone(), true);
-    }
-    if config.registry_port == 0 || options.registry_port.is_some() {
-        config.registry_port = registry_port(options.registry_port, config.api_port, others)?;
-    }
-    Ok(())
-}
-
-fn authority(file: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(file)
-        .map_err(|e| Failure::host(&format!("read {}", file.display()), &e))?;
-    if certificates(text.as_bytes()).is_empty() {
-        let why = format!("{} holds no certificate in PEM form", file.display());
-        return Err(Failure::new("HOST_CERTIFICATE", 38, why)
-            .advise("Give the file of the authority that signed the registry's certificate."));
-    }
-    Ok(text)
-}
-
-/// A port that was asked for is believed: the daemon says if it cannot have it.
-fn registry_port(
-    wanted: Option<u16>,
-    api_port: u16,
-    others: &[ClusterConfig],
-) -> Result<u16, Failure> {
-    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let unused = |port: u16| {
-        port != api_port
-            && others
-                .iter()
-                .all(|other| ![other.registry_port, other.api_port].contains(&port))
-    };
-    let mut ports = FIRST_REGISTRY_PORT..u16::MAX;
-    wanted
-        .or_else(|| ports.find(|&port| unused(port) && free(port)))
-        .ok_or_else(|| Failure::new("IF_PORT_IN_USE", 71, "no port is free for the registry"))
-}
-
-/// `HOST=URL`; without a host it is Docker's own registry that is mirrored.
-fn split_mirror(text: &str) -> (&str, &str) {
-    match text.split_once('=') {
-        Some((host, address)) if !host.contains('/') => (host, address),
-        _ => ("docker.io", text),
-    }
-}
-
-fn refuse_changes(config: &ClusterConfig, options: &StartOptions) -> Result<(), Failure> {
-    let nodes = options.nodes.map(usize::from);
-    let changed = match () {
-        () if nodes.is_some_and(|n| n != config.nodes.len()) => "--nodes",
-        () if options
-            .dns_domain
-            .as_ref()
-            .is_some_and(|d| *d != config.cluster_domain) =>
-        {
-            "--dns-domain"
-        }
-        () if options.api_port.is_some_and(|port| port != config.api_port) => "--api-port",
-        () => return Ok(()),
-    };
-    let why = format!(
-        "the cluster \"{}\" exists with another {changed}",
-        config.profile
-    );
-    let again = format!(
-        "Delete it first: kubik delete{}",
-        for_profile(&config.profile)
-    );
-    Err(Failure::new("MK_CONFIG", 18, why).advise(again))
-}
-
-fn free_slot(others: &[ClusterConfig]) -> Option<u8> {
-    let addresses = local_addresses();
-    (0..64u8).find(|&slot| {
-        let plan = plan_cluster("x", slot, 0, 1, false);
-        let taken = others.iter().any(|other| other.slot == slot);
-        let linked = nix::net::if_::if_nametoindex(plan.bridge().as_str()).is_ok();
-        let clash = addresses
-            .iter()
-            .any(|ip| plan.pod_cidr.contains(ip) || plan.service_cidr.contains(ip));
-        !taken && !linked && !clash
-    })
-}
-
-fn local_addresses() -> Vec<Ipv4Addr> {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    interfaces
-        .filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip()))
-        .collect()
-}
-
-fn api_port(wanted: Option<u16>, others: &[ClusterConfig]) -> Result<u16, Failure> {
-    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let unused = |port: u16| {
-        let taken = |other: &ClusterConfig| [other.api_port, other.registry_port].contains(&port);
-        !others.iter().any(taken)
-    };
-    match wanted {
-        Some(port) if free(port) => Ok(port),
-        Some(port) => Err(
-            Failure::new("IF_PORT_IN_USE", 71, format!("port {port} is in use"))
-                .advise("Choose another --api-port, or leave it out and kubik finds a free one."),
-        ),
-        None => (FIRST_API_PORT..u16::MAX)
-            .find(|&port| unused(port) && free(port))
-            .ok_or_else(|| {
-                Failure::new("IF_PORT_IN_USE", 71, "no port is free for the API server")
-            }),
-    }
+    Ok(false)
 }
 
 /// Spawns the daemon and follows its steps until it is ready.
 pub fn bring_up(layout: &Layout, config: &ClusterConfig, bond: Bond) -> Result<Launched, Failure> {
     let version = env!("CARGO_PKG_VERSION");
-    let mut steps = Steps::begin(&format!(
+    let steps = Steps::begin(&format!(
         "kubik {version}: starting cluster \"{}\"",
         config.profile
     ));
     steps.spin("starting the daemon");
     let mut launched = launch::spawn(layout, bond)
         .map_err(|e| Failure::host("start the daemon", &format!("{e:#}")))?;
+    let mut notes = Vec::new();
     loop {
         match launched.next_line() {
             Some(Line::Step { name, micros }) => {
                 steps.done(&name, Line::took(micros));
                 steps.spin("…");
             }
+            Some(Line::Note { message }) => notes.push(message),
             Some(Line::Ready) => break,
+            Some(Line::Busy) => {
+                steps.failed("another command was faster");
+                return Err(Failure::new(BUSY, 81, "another daemon runs this cluster"));
+            }
             Some(Line::Failed { message }) => {
                 steps.failed(&message);
                 return Err(start_failed(config, layout, message));
             }
             None => {
-                let message = "the daemon ended before the cluster was ready".to_owned();
+                let message = untimely_end(&mut launched, layout);
                 steps.failed(&message);
                 return Err(start_failed(config, layout, message));
             }
@@ -328,7 +191,17 @@ pub fn bring_up(layout: &Layout, config: &ClusterConfig, bond: Bond) -> Result<L
     let took = screen::millis(steps.elapsed());
     steps.done("ready: API, RBAC, node, DNS", steps.elapsed());
     screen::line(&format!("Ready in {took} ms."));
+    notes.iter().for_each(|note| screen::note(note));
     Ok(launched)
+}
+
+/// Why a daemon that has said nothing is gone.
+fn untimely_end(launched: &mut Launched, layout: &Layout) -> String {
+    match launched.child.wait() {
+        _ if !layout.config().exists() => "the cluster was deleted while it started".to_owned(),
+        Ok(ended) => format!("the daemon ended before the cluster was ready: {ended}"),
+        Err(error) => format!("the daemon ended before the cluster was ready: {error}"),
+    }
 }
 
 fn start_failed(config: &ClusterConfig, layout: &Layout, message: String) -> Failure {
@@ -340,48 +213,54 @@ fn start_failed(config: &ClusterConfig, layout: &Layout, message: String) -> Fai
     Failure::new("GUEST_START", 80, message).advise(advice)
 }
 
+/// The file to write credentials to; `None` when none is to be touched.
+fn kubeconfig_file(options: &StartOptions) -> Result<Option<PathBuf>, Failure> {
+    match options.no_kubeconfig {
+        true => Ok(None),
+        false => kubeconfig::path(options.kubeconfig.as_deref()).map(Some),
+    }
+}
+
 fn connect_kubectl(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
     let own = layout.state.join("kubeconfig");
-    if options.no_kubeconfig {
+    let Some(file) = kubeconfig_file(options)? else {
         screen::line(&format!("Use it with: export KUBECONFIG={}", own.display()));
         return Ok(());
-    }
-    let file = kubeconfig::path(options.kubeconfig.as_deref())?;
+    };
     kubeconfig::merge(&file, &own, profile, layout, options.keep_context)?;
-    screen::line(&format!(
-        "kubectl now uses the cluster \"{profile}\" ({}).",
-        file.display()
-    ));
-    screen::line("Try: kubectl get pods -A");
+    screen::line(&match options.keep_context {
+        true => format!(
+            "kubectl knows the cluster as \"{profile}\" ({}): kubectl --context {profile} get nodes",
+            file.display()
+        ),
+        false => format!(
+            "kubectl now uses the cluster \"{profile}\" ({}).",
+            file.display()
+        ),
+    });
+    let kubectl = match super::kubectl::on_path() {
+        Some(_) => "kubectl".to_owned(),
+        None => {
+            screen::line("There is no kubectl on PATH; kubik has a small one built in.");
+            format!("kubik kubectl{} --", for_profile(profile))
+        }
+    };
+    screen::line(&format!("Try: {kubectl} get nodes"));
     Ok(())
 }
 
 fn already_running(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
     if let Some(config) = place::load(layout) {
-        refuse_changes(&config, options)?;
+        plan::refuse_changes(&config, options)?;
     }
-    match control::ask(layout, &Request::Status, Duration::from_secs(30)) {
-        Ok(Answer::Done) => {
-            amend_running(profile, layout, options)?;
-            screen::line(&format!("The cluster \"{profile}\" is running."));
-            connect_kubectl(profile, layout, options)
-        }
-        Ok(_) => Err(Failure::new(
-            "GUEST_START",
-            81,
-            "another start of this cluster is under way",
-        )
-        .advise(format!(
-            "Watch it with: kubik status{}",
-            for_profile(profile)
-        ))),
-        Err(error) => Err(Failure::new(
-            "GUEST_STATUS",
-            80,
-            format!("the daemon of \"{profile}\" runs but does not answer: {error:#}"),
-        )
-        .advise(format!("End it with: kubik stop{}", for_profile(profile)))),
+    if options.foreground {
+        let why = format!("the cluster \"{profile}\" runs already, in the background");
+        return Err(Failure::new("GUEST_START", 81, why)
+            .advise(format!("Stop it first: kubik stop{}", for_profile(profile))));
     }
+    amend_running(profile, layout, options)?;
+    screen::line(&format!("The cluster \"{profile}\" is running."));
+    connect_kubectl(profile, layout, options)
 }
 
 /// Options that a running cluster can still take: addons at once, registries from the next start on.
@@ -397,7 +276,7 @@ fn amend_running(profile: &str, layout: &Layout, options: &StartOptions) -> Resu
                 addons: Vec::new(),
                 ..options.clone()
             };
-            outcome = amend(config, &others, &[]);
+            outcome = plan::amend(config, &others, &[]);
         })?;
         outcome?;
         screen::line("What was said about registries counts from the next start on.");
@@ -451,34 +330,5 @@ fn stay(launched: &mut Launched) -> Result<(), Failure> {
             2,
             "interrupted while stopping",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cluster_cannot_silently_change_its_shape() {
-        let config = plan_cluster("kubik", 0, 8443, 1, false);
-        let options = |nodes, api_port| StartOptions {
-            nodes,
-            api_port,
-            ..StartOptions::default()
-        };
-        assert!(refuse_changes(&config, &options(None, None)).is_ok());
-        assert!(refuse_changes(&config, &options(Some(1), Some(8443))).is_ok());
-        assert_eq!(
-            refuse_changes(&config, &options(Some(3), None))
-                .unwrap_err()
-                .code,
-            18
-        );
-        assert_eq!(
-            refuse_changes(&config, &options(None, Some(1)))
-                .unwrap_err()
-                .code,
-            18
-        );
     }
 }

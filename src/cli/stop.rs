@@ -22,16 +22,18 @@ pub fn run(profile: &str) -> Result<(), Failure> {
         screen::line(&format!("The cluster \"{profile}\" is not running."));
         return kubeconfig::release(profile, &layout, false);
     }
-    let mut steps = Steps::begin(&format!("Stopping cluster \"{profile}\""));
+    // First: whoever starts the cluster again at once has the last word about kubectl's context.
+    kubeconfig::release(profile, &layout, false)?;
+    let steps = Steps::begin(&format!("Stopping cluster \"{profile}\""));
     steps.spin("ending pods");
     launch::stop(&layout, STOP_DEADLINE)
         .map_err(|e| Failure::host("stop the daemon", &format!("{e:#}")))?;
     steps.done("pods and daemon ended", steps.elapsed());
-    kubeconfig::release(profile, &layout, false)?;
-    screen::line(&format!(
-        "Start it again with: kubik start{}",
-        for_profile(profile)
-    ));
+    let kept = match config.ephemeral {
+        true => "Its objects were in memory only. Start it anew with",
+        false => "Start it again with",
+    };
+    screen::line(&format!("{kept}: kubik start{}", for_profile(profile)));
     Ok(())
 }
 

@@ -38,8 +38,8 @@ pub const ADDONS: &[Addon] = &[
     },
     Addon {
         name: "ingress",
-        about: "Ingresses, served by the cluster itself",
-        switch: ALWAYS,
+        about: "Ingresses of class nginx, served by the cluster itself",
+        switch: ON,
     },
     Addon {
         name: "metrics-server",

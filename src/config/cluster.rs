@@ -14,6 +14,10 @@ use std::{
 #[serde(rename_all = "camelCase")]
 pub struct ClusterConfig {
     pub profile: String,
+    /// What the cluster is called where all clusters of the host meet: cgroups and packet rules. Empty in clusters made
+    /// before there were such names: the profile.
+    #[serde(default)]
+    pub host_name: String,
     /// Tells clusters on one host apart: subnets and names of links are derived from it.
     pub slot: u8,
     /// The API listens here on loopback and on the node's address.
@@ -70,6 +74,9 @@ pub struct NodeConfig {
     pub name: String,
     /// The node's address is the first of its range and stands on the bridge: it works offline and never changes.
     pub pod_cidr: Ipv4Net,
+    /// Stopped by the user, until it is started again: also at later starts of the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 impl ClusterConfig {
@@ -82,13 +89,20 @@ impl ClusterConfig {
     /// The cgroup below which all pods of the cluster live.
     #[must_use]
     pub fn cgroup(&self) -> String {
-        format!("/kubik-{}", self.profile)
+        cgroup(self.host_name())
     }
 
     /// The name of the nftables table, in family `ip`.
     #[must_use]
     pub fn nft_table(&self) -> String {
-        format!("kubik-{}", self.profile)
+        nft_table(self.host_name())
+    }
+
+    fn host_name(&self) -> &str {
+        match self.host_name.as_str() {
+            "" => &self.profile,
+            name => name,
+        }
     }
 
     #[must_use]
@@ -98,6 +112,14 @@ impl ClusterConfig {
             Switch::Always(_) => true,
             Switch::Live { by_default } => chosen.unwrap_or(by_default),
         }
+    }
+
+    /// One more node, at the first place that is free; `None` when there is none.
+    #[must_use]
+    pub fn next_node(&self) -> Option<NodeConfig> {
+        let is_free = |index: &u8| self.nodes.iter().all(|node| node.index() != *index);
+        let index = (0..NODES_MAX).find(is_free)?;
+        Some(plan_node(&self.profile, self.slot, index))
     }
 
     /// `kubernetes.default`: the first address of the service range.
@@ -123,11 +145,28 @@ impl ClusterConfig {
 }
 
 impl NodeConfig {
+    /// Its place among the nodes of its cluster, by which it is named and has its range.
+    fn index(&self) -> u8 {
+        self.pod_cidr.network().octets()[2]
+    }
+
     /// The node's `InternalIP` and its pods' gateway.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         nth(self.pod_cidr, 1)
     }
+}
+
+/// See [`ClusterConfig::cgroup`]; for a cluster whose configuration is lost.
+#[must_use]
+pub fn cgroup(host_name: &str) -> String {
+    format!("/kubik-{host_name}")
+}
+
+/// See [`ClusterConfig::nft_table`]; for a cluster whose configuration is lost.
+#[must_use]
+pub fn nft_table(host_name: &str) -> String {
+    format!("kubik-{host_name}")
 }
 
 fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
@@ -151,22 +190,18 @@ pub fn plan_cluster(
         Ipv4Net::new_assert(Ipv4Addr::new(10, second, third, 0), prefix)
     };
     let pods = 244 - slot;
-    let node = |index: u8| NodeConfig {
-        name: match index {
-            0 => profile.to_owned(),
-            other => format!("{profile}-m{:02}", other + 1),
-        },
-        pod_cidr: net(pods, index, 24),
-    };
     ClusterConfig {
         profile: profile.to_owned(),
+        host_name: String::new(),
         slot,
         api_port,
         pod_cidr: net(pods, 0, 16),
         service_cidr: net(96 + slot, 0, 16),
         cluster_domain: "cluster.local".to_owned(),
         ephemeral,
-        nodes: (0..nodes.min(NODES_MAX)).map(node).collect(),
+        nodes: (0..nodes.min(NODES_MAX))
+            .map(|index| plan_node(profile, slot, index))
+            .collect(),
         registry_mirrors: BTreeMap::new(),
         insecure_registries: BTreeSet::new(),
         registry_authorities: Vec::new(),
@@ -177,9 +212,33 @@ pub fn plan_cluster(
     }
 }
 
+fn plan_node(profile: &str, slot: u8, index: u8) -> NodeConfig {
+    let range = Ipv4Addr::new(10, 244 - slot, index, 0);
+    NodeConfig {
+        name: match index {
+            0 => profile.to_owned(),
+            other => format!("{profile}-m{:02}", u16::from(other) + 1),
+        },
+        pod_cidr: Ipv4Net::new_assert(range, 24),
+        stopped: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_take_the_first_free_place() {
+        let mut config = plan_cluster("kubik", 1, 8443, 3, false);
+        assert_eq!(config.next_node().unwrap().name, "kubik-m04");
+        config.nodes.remove(1);
+        let next = config.next_node().unwrap();
+        assert_eq!(
+            (next.name.as_str(), next.address().to_string()),
+            ("kubik-m02", "10.243.1.1".to_owned())
+        );
+    }
 
     #[test]
     fn the_first_cluster_has_the_addresses_people_know() {

@@ -1,11 +1,24 @@
 //! The two directories of a cluster. Everything kubik leaves on a disk lies below them, so that `delete` finds it.
 
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Holds one directory per profile; `KUBIK_HOME` replaces it.
 pub const STATE_ROOT: &str = "/var/lib/kubik";
 /// Sockets, pids, mounts: gone after a reboot; `KUBIK_RUN` replaces it.
 pub const RUN_ROOT: &str = "/run/kubik";
+
+/// Tells clusters of one profile in different homes apart, where their names meet. Empty for the usual home; otherwise it
+/// begins with a character that no profile has.
+#[must_use]
+pub fn home_mark(state_root: &Path) -> String {
+    if state_root == Path::new(STATE_ROOT) {
+        return String::new();
+    }
+    let digest = Sha256::digest(state_root.as_os_str().as_encoded_bytes());
+    let digits: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    format!(".{digits}")
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -96,5 +109,19 @@ impl Layout {
     #[must_use]
     pub fn shims(&self) -> PathBuf {
         self.run.join("shims")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_have_marks_of_their_own() {
+        let mark = |path: &str| home_mark(Path::new(path));
+        assert_eq!(mark(STATE_ROOT), "");
+        assert_eq!(mark("/srv/a"), mark("/srv/a"));
+        assert_ne!(mark("/srv/a"), mark("/srv/b"));
+        assert_eq!(mark("/srv/a").len(), 9);
     }
 }

@@ -3,6 +3,7 @@
 //! Turning on what is on and off what is off does nothing. One that cannot start does not keep the cluster from
 //! starting: it is logged, and the command that turns it on says why.
 
+use super::bootstrap;
 use crate::{
     api::{ApiError, call::PatchKind, name::Key, object::typed},
     client::Client,
@@ -12,7 +13,9 @@ use crate::{
     task::Tasks,
 };
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::{core::v1::ConfigMap, storage::v1::StorageClass};
+use k8s_openapi::api::{
+    core::v1::ConfigMap, networking::v1::IngressClass, storage::v1::StorageClass,
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use tokio::sync::Mutex;
@@ -20,6 +23,8 @@ use tracing::warn;
 
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
 const DEFAULT_CLASS: &str = "standard";
+const INGRESS_CLASS: &str = "nginx";
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kubik");
 /// KEP-1755: where tools look for a registry they may push to.
 const HOSTING: (&str, &str) = ("kube-public", "local-registry-hosting");
 
@@ -48,13 +53,14 @@ impl Addons {
         }
     }
 
-    /// Brings every addon to what the configuration says.
-    pub async fn start(&self, config: &ClusterConfig) {
+    /// Brings every addon to what the configuration says. Answers what to tell whoever starts the cluster.
+    pub async fn start(&self, config: &ClusterConfig) -> Vec<String> {
+        let mut notes = Vec::new();
         for addon in ADDONS {
             let is_enabled = config.is_enabled(addon);
             // Objects keep what was chosen; they need no look at every start.
             let needs_nothing = match addon.name {
-                "default-storageclass" => !config.addons.contains_key(addon.name),
+                "default-storageclass" | "ingress" => !config.addons.contains_key(addon.name),
                 _ => false,
             };
             if matches!(addon.switch, Switch::Live { .. })
@@ -62,8 +68,10 @@ impl Addons {
                 && let Err(error) = self.set(addon.name, is_enabled).await
             {
                 warn!(addon = addon.name, "start addon: {error:#}");
+                notes.push(format!("the addon \"{}\" is off: {error:#}", addon.name));
             }
         }
+        notes
     }
 
     /// Turns one on or off.
@@ -72,6 +80,7 @@ impl Addons {
         match addon.name {
             "registry" => self.set_registry(addon.name, is_enabled).await,
             "default-storageclass" => self.set_default_class(is_enabled).await,
+            "ingress" => self.set_ingress(is_enabled).await,
             other => bail!("the addon \"{other}\" cannot be turned on or off"),
         }
     }
@@ -124,6 +133,28 @@ impl Addons {
                     .map(drop)
             }
             other => other.map(drop),
+        }
+    }
+
+    /// The proxy serves the Ingresses of its class, and listens only while there is one: without the class it is off.
+    /// Another controller's class of that name stays.
+    async fn set_ingress(&self, is_enabled: bool) -> Result<()> {
+        if is_enabled {
+            return bootstrap::ingress_class(&self.client).await;
+        }
+        let key = Key::new("", INGRESS_CLASS);
+        let found = match self.client.get::<IngressClass>(&key).await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            found => found.context("look for the ingress class")?,
+        };
+        let labels = found.metadata.labels.unwrap_or_default();
+        if labels.get(MANAGED_BY.0).map(String::as_str) != Some(MANAGED_BY.1) {
+            return Ok(());
+        }
+        let uid = found.metadata.uid.unwrap_or_default();
+        match self.client.delete::<IngressClass>(&key, &uid).await {
+            Err(error) if !error.is_not_found() => Err(error).context("delete the ingress class"),
+            _ => Ok(()),
         }
     }
 

@@ -8,13 +8,13 @@ use super::{
     kubeconfig,
     nodes::Nodes,
     parts::{self, Directory, InProcess},
-    progress::Progress,
+    progress::{Line, Progress},
 };
 use crate::{
     api::call::User,
     apiserver::{Server, registry::document},
     client::{Cache, Client, Informers},
-    config::{ClusterConfig, Layout, NodeConfig},
+    config::{ClusterConfig, Layout, NodeConfig, find_addon},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
     dashboard::Dashboard,
     dns::{self, DnsConfig},
@@ -124,12 +124,15 @@ impl Cluster {
         };
         nodes.start_all().await?;
         let addons = Addons::new(config, layout, &client, &ground.images);
-        let (usable, ()) = tokio::join!(
+        let (usable, notes) = tokio::join!(
             parts::until_usable(config, &informers, dns),
             addons.start(config)
         );
         usable?;
         progress.step("default service account, nodes and DNS answer");
+        for message in notes {
+            progress.send(&Line::Note { message });
+        }
         server.ready();
         let admin = User::component("kubernetes-admin", &["system:masters"]);
         let handler = server.handler(admin, tasks.clone());
@@ -229,7 +232,8 @@ async fn foundations(
         dns_port: dns.port(),
         node_ip,
     };
-    bootstrap::objects(client, &addresses).await?;
+    let has_ingress = find_addon("ingress").is_some_and(|addon| config.is_enabled(addon));
+    bootstrap::objects(client, &addresses, has_ingress).await?;
     Ok(dns)
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's control socket: what commands ask of a running daemon beside the Kubernetes API.
 //!
 //! One JSON document per line each way; a connection carries one request and its answers, the last of which is
-//! not `Progress`. Only root reaches the socket: its directory has mode 0700.
+//! not `Progress`. Everybody on the host may ask how the cluster is and which images it has; the rest is for root.
 
 use crate::{
     config::Layout,
@@ -52,10 +52,14 @@ pub enum Request {
         namespaces: Vec<String>,
         pause: bool,
     },
-    /// Starts or stops a node.
+    /// Starts or stops a node; one that is new was saved by the command.
     Node {
         name: String,
         runs: bool,
+    },
+    /// Ends a node for good, its object included.
+    RemoveNode {
+        name: String,
     },
     /// Turns an addon on or off; the configuration was saved by the command.
     Addon {
@@ -73,6 +77,10 @@ pub enum Request {
 pub enum Answer {
     Done,
     Starting,
+    /// The cluster is being stopped; the daemon will be gone in a moment.
+    Ending,
+    /// Whoever asks is not root.
+    Forbidden,
     Images {
         images: Vec<ImageInfo>,
     },
@@ -92,6 +100,14 @@ pub enum Answer {
     Failed {
         message: String,
     },
+}
+
+impl Request {
+    /// Tells nothing that is secret and changes nothing.
+    #[must_use]
+    pub fn is_for_everybody(&self) -> bool {
+        matches!(self, Request::Status | Request::Images)
+    }
 }
 
 impl From<PullProgress> for Answer {

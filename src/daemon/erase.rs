@@ -5,23 +5,21 @@
 
 use super::parts;
 use crate::{
-    config::{ClusterConfig, Layout},
+    config::{self, ClusterConfig, Layout},
     net, runtime,
 };
 use anyhow::{Result, bail};
 use std::{fs, io, path::Path};
 
-/// `config` is `None` for a cluster whose directory is damaged: then what bears its profile's name is removed.
-/// Blocking.
-pub fn everything(profile: &str, layout: &Layout, config: Option<&ClusterConfig>) -> Result<()> {
+/// `config` is `None` for a cluster whose directory is damaged: then what bears its name on the host, or says that it
+/// belongs to its directory, is removed. Blocking.
+pub fn everything(host_name: &str, layout: &Layout, config: Option<&ClusterConfig>) -> Result<()> {
     let mut failures: Vec<String> = Vec::new();
     let mut note =
         |outcome: Result<()>| failures.extend(outcome.err().map(|error| format!("{error:#}")));
-    let cgroup = config.map_or_else(|| format!("/kubik-{profile}"), ClusterConfig::cgroup);
+    let cgroup = config.map_or_else(|| config::cgroup(host_name), ClusterConfig::cgroup);
     note(runtime::linux::erase(layout, &cgroup));
-    if let Some(config) = config {
-        note(net::linux::destroy(&parts::network(config, layout)).map_err(Into::into));
-    }
+    note(net::linux::destroy(&parts::traces(host_name, layout, config)).map_err(Into::into));
     if !failures.is_empty() {
         bail!("{}", failures.join("; "));
     }

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the daemon does when the process that started it is gone.
+/// What the daemon does when the process that started it is gone, once it is ready. Before, it gives up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bond {
     /// Lives on.
@@ -67,11 +67,6 @@ pub fn spawn(layout: &Layout, bond: Bond) -> Result<Launched> {
         .append(true)
         .open(&log)
         .with_context(|| format!("open {}", log.display()))?;
-    let stdin = if bond == Bond::None {
-        Stdio::null()
-    } else {
-        Stdio::piped()
-    };
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where a daemon is started"
@@ -81,7 +76,7 @@ pub fn spawn(layout: &Layout, bond: Bond) -> Result<Launched> {
         .arg("daemon")
         .args([&layout.state, &layout.run])
         .arg(bond.as_str())
-        .stdin(stdin)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(errors);
     let mut child = command.spawn().context("start the daemon process")?;

@@ -1,8 +1,8 @@
 //! The nodes of a running cluster: each an agent with tasks of its own, so that one can be stopped and started.
 //!
 //! A stopped node is what a machine without power is: its containers are gone, its pods' objects stay, nobody renews
-//! its lease. It tells the API that it goes, as a kubelet does on a graceful shutdown. A start of the cluster starts all
-//! nodes.
+//! its lease. It tells the API that it goes, as a kubelet does on a graceful shutdown. It stays stopped at later starts of
+//! the cluster: the command that stops it says so in the configuration.
 
 use super::parts::Directory;
 use crate::{
@@ -12,17 +12,17 @@ use crate::{
         time,
     },
     client::{Client, Informers},
-    config::{ClusterConfig, Layout},
+    config::{ClusterConfig, Layout, NodeConfig},
     net::linux::LinuxNetwork,
     node::{Agent, NodeContext},
     runtime::linux::LinuxRuntime,
     task::{Tasks, clock},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -48,8 +48,9 @@ pub struct Running {
 }
 
 impl Nodes {
+    /// All but those that were stopped.
     pub async fn start_all(&self) -> Result<()> {
-        for node in &self.config.nodes {
+        for node in self.config.nodes.iter().filter(|node| !node.stopped) {
             self.start(&node.name).await?;
         }
         Ok(())
@@ -57,15 +58,19 @@ impl Nodes {
 
     /// A node that runs already is left alone.
     pub async fn start(&self, name: &str) -> Result<()> {
-        let config = self.config.nodes.iter().find(|node| node.name == name);
-        let config = config.with_context(|| format!("the cluster has no node {name:?}"))?;
+        let config = self.planned(name)?;
         let mut running = self.running.lock().await;
         if running.contains_key(name) {
             return Ok(());
         }
+        // One that is new has no address yet.
+        self.network
+            .add_range(config.pod_cidr)
+            .await
+            .with_context(|| format!("make the address of node {name}"))?;
         let tasks = Tasks::new();
         let agent = Agent::start(NodeContext {
-            config: config.clone(),
+            config,
             cluster: self.config.clone(),
             layout: self.layout.clone(),
             client: self.as_node(name),
@@ -82,9 +87,7 @@ impl Nodes {
 
     /// A node that does not run is left alone.
     pub async fn stop(&self, name: &str) -> Result<()> {
-        if self.config.nodes.iter().all(|node| node.name != name) {
-            bail!("the cluster has no node {name:?}");
-        }
+        self.planned(name)?;
         let mut running = self.running.lock().await;
         let Some(node) = running.remove(name) else {
             return Ok(());
@@ -97,6 +100,25 @@ impl Nodes {
         self.say_goodbye(name).await;
         info!(node = name, "the node is stopped");
         Ok(())
+    }
+
+    /// Stops a node and deletes its object; its pods are collected as those of a node that went away.
+    pub async fn remove(&self, name: &str) -> Result<()> {
+        self.stop(name).await?;
+        match self.client.delete::<Node>(&Key::new("", name), "").await {
+            Err(error) if !error.is_not_found() => Err(error).context("delete the node's object"),
+            _ => Ok(()),
+        }
+    }
+
+    /// A node as the command that asks for it has saved it.
+    fn planned(&self, name: &str) -> Result<NodeConfig> {
+        let path = self.layout.config();
+        let read = || -> Result<ClusterConfig> { Ok(serde_json::from_slice(&fs::read(&path)?)?) };
+        let saved = read().with_context(|| format!("read {}", path.display()))?;
+        let mut nodes = saved.nodes.into_iter();
+        let found = nodes.find(|node| node.name == name);
+        found.with_context(|| format!("the cluster has no node {name:?}"))
     }
 
     /// Ends all pods gracefully; their objects stay.

@@ -14,9 +14,9 @@ use crate::{
         registry::{Registry, RegistryConfig},
     },
     client::{Informers, Transport},
-    config::{ClusterConfig, Layout},
+    config::{self, ClusterConfig, Layout},
     controllers::volume::PROVISIONER,
-    net::linux::NetConfig,
+    net::linux::{NetConfig, Traces},
     pki::{self, Pki, ServerNames},
     store::Store,
     task::clock,
@@ -27,6 +27,7 @@ use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -94,8 +95,35 @@ pub fn network(config: &ClusterConfig, layout: &Layout) -> NetConfig {
         node_ranges: config.nodes.iter().map(|node| node.pod_cidr).collect(),
         service_ranges: vec![config.service_cidr, config.load_balancer_range()],
         table: config.nft_table(),
-        directory: layout.run.join("network"),
+        directory: leases(layout),
+        owner: owner(layout),
     }
+}
+
+/// What is to be looked for on the host when the cluster goes; its configuration may be lost.
+pub fn traces(host_name: &str, layout: &Layout, config: Option<&ClusterConfig>) -> Traces {
+    match config {
+        Some(config) => network(config, layout).traces(),
+        None => Traces {
+            bridge: None,
+            table: config::nft_table(host_name),
+            directory: leases(layout),
+            owner: owner(layout),
+        },
+    }
+}
+
+fn leases(layout: &Layout) -> PathBuf {
+    layout.run.join("network")
+}
+
+/// Tells people, and clusters of other homes, whose a link is. The kernel keeps some 250 bytes beside it.
+fn owner(layout: &Layout) -> String {
+    const LENGTH_MAX: usize = 160;
+    let path = layout.state.to_string_lossy();
+    let skipped = path.len().saturating_sub(LENGTH_MAX);
+    let start = (skipped..=path.len()).find(|&at| path.is_char_boundary(at));
+    path[start.unwrap_or_default()..].to_owned()
 }
 
 /// The registry with the objects that every cluster begins with.
@@ -158,6 +186,7 @@ pub async fn until_usable(
         let names: Vec<Key> = config
             .nodes
             .iter()
+            .filter(|node| !node.stopped)
             .map(|node| Key::new("", &node.name))
             .collect();
         nodes

@@ -45,6 +45,10 @@ pub fn main(words: &[String]) -> ExitCode {
     let progress = Progress::default();
     match prepare(words).and_then(|prepared| serve(prepared, &progress)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<Busy>() => {
+            progress.send(&Line::Busy);
+            ExitCode::FAILURE
+        }
         Err(failure) => {
             error!("{failure:#}");
             let message = format!("{failure:#}");
@@ -53,6 +57,11 @@ pub fn main(words: &[String]) -> ExitCode {
         }
     }
 }
+
+/// Another daemon has the cluster's lock.
+#[derive(Debug, thiserror::Error)]
+#[error("another daemon runs this cluster")]
+struct Busy;
 
 struct Prepared {
     layout: Layout,
@@ -106,12 +115,24 @@ fn take_lock(layout: &Layout) -> Result<Flock<File>> {
         .write(true)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
-    let Ok(mut lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-        bail!("another daemon runs this cluster");
-    };
+    let mut lock = exclusive(file)?;
     lock.set_len(0)?;
     writeln!(lock, "{}", std::process::id())?;
     Ok(lock)
+}
+
+/// Commands that look whether a daemon runs hold the lock for an instant: one refusal proves nothing.
+fn exclusive(mut file: File) -> Result<Flock<File>> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(5);
+    for _ in 0..TRIES {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((unlocked, _)) => file = unlocked,
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(Busy.into())
 }
 
 fn serve(prepared: Prepared, progress: &Progress) -> Result<()> {
@@ -126,12 +147,14 @@ fn serve(prepared: Prepared, progress: &Progress) -> Result<()> {
         bond,
         lock,
     } = prepared;
-    let end = runtime.block_on(live(&layout, &config, bond, progress))?;
-    // Blocking threads may sit in a kernel call; they hold nothing that must be flushed.
+    let end = runtime.block_on(live(&layout, &config, bond, progress));
+    // Blocking threads may sit in a kernel call; they hold nothing that must be flushed. One of them reads a pipe that whoever
+    // waits for our last word keeps open.
     runtime.shutdown_background();
+    let end = end?;
     if end == End::Orphaned && bond == Bond::Erase {
         drop(lock);
-        erase::everything(&config.profile, &layout, Some(&config))?;
+        erase::everything(&config.host_name, &layout, Some(&config))?;
     }
     Ok(())
 }
@@ -142,24 +165,26 @@ async fn live(
     bond: Bond,
     progress: &Progress,
 ) -> Result<End> {
-    let mut end = ends(bond)?;
+    let mut end = ends()?;
     let (stop_tx, mut stop_rx) = mpsc::channel(1);
     let control = Control::new(stop_tx);
     let control_tasks = Tasks::new();
     control.serve(layout, &control_tasks)?;
     let cluster = tokio::select! {
         cluster = Cluster::start(config, layout, progress) => cluster?,
-        // A start that is given up half-way is safe: the next one adopts or erases what it finds.
-        end = end.recv() => return Ok(end.unwrap_or(End::Stop)),
-        _ = stop_rx.recv() => return Ok(End::Stop),
+        // A start that is given up half-way is safe: the next one adopts or erases what it finds. Whoever began it and is
+        // gone does not want it any more.
+        end = end.recv() => return Ok(given_up(progress, end)),
+        _ = stop_rx.recv() => return Ok(given_up(progress, None)),
     };
     control.ready(&cluster);
     progress.send(&Line::Ready);
     let (end, goodbye) = tokio::select! {
-        end = end.recv() => (end.unwrap_or(End::Stop), None),
+        end = until_over(&mut end, bond) => (end, None),
         asked = stop_rx.recv() => (End::Stop, asked),
     };
     info!(?end, "ending");
+    control.ending();
     if end == End::Stop || bond == Bond::Stop {
         cluster.stop_pods().await;
     }
@@ -170,8 +195,24 @@ async fn live(
     Ok(end)
 }
 
+fn given_up(progress: &Progress, end: Option<End>) -> End {
+    let message = "the cluster was stopped while it started".to_owned();
+    progress.send(&Line::Failed { message });
+    end.unwrap_or(End::Stop)
+}
+
+/// A command that has brought the cluster up may go, unless the cluster is bound to it.
+async fn until_over(ends: &mut mpsc::Receiver<End>, bond: Bond) -> End {
+    loop {
+        match ends.recv().await {
+            Some(End::Orphaned) if bond == Bond::None => {}
+            end => return end.unwrap_or(End::Stop),
+        }
+    }
+}
+
 /// Everything that can end the daemon from outside the control socket.
-fn ends(bond: Bond) -> Result<mpsc::Receiver<End>> {
+fn ends() -> Result<mpsc::Receiver<End>> {
     let (tx, rx) = mpsc::channel(4);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind).context("listen for signals")?;
@@ -182,14 +223,12 @@ fn ends(bond: Bond) -> Result<mpsc::Receiver<End>> {
             }
         });
     }
-    if bond != Bond::None {
-        // Reads until the process that holds the other end is gone, however it ended.
-        tokio::task::spawn_blocking(move || {
-            let mut sink = [0u8; 64];
-            while std::io::stdin().read(&mut sink).is_ok_and(|n| n > 0) {}
-            let _ = tx.blocking_send(End::Orphaned);
-        });
-    }
+    // Reads until the process that holds the other end is gone, however it ended.
+    tokio::task::spawn_blocking(move || {
+        let mut sink = [0u8; 64];
+        while std::io::stdin().read(&mut sink).is_ok_and(|n| n > 0) {}
+        let _ = tx.blocking_send(End::Orphaned);
+    });
     Ok(rx)
 }
 

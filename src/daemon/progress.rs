@@ -12,8 +12,12 @@ use std::{
 pub enum Line {
     /// A step has ended.
     Step { name: String, micros: u64 },
+    /// Something is not as it was asked for; the start goes on.
+    Note { message: String },
     /// The API, RBAC, the default ServiceAccount, the node and DNS all answer.
     Ready,
+    /// Another daemon runs this cluster; nothing more follows.
+    Busy,
     /// The start was given up; nothing more follows.
     Failed { message: String },
 }

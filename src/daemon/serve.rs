@@ -20,20 +20,27 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{OnceCell, mpsc},
+    sync::{OnceCell, Semaphore, mpsc},
 };
 
 /// Reports waiting for a command that shows them.
 const REPORTS: usize = 64;
+/// Conversations at a time with those who are not root.
+const GUESTS_MAX: usize = 8;
+/// For a request to be sent.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What requests need: there from the first moment of a start, the cluster itself only later.
 pub struct Control {
     cluster: OnceCell<Arc<Cluster>>,
     is_ready: AtomicBool,
+    is_ending: AtomicBool,
+    guests: Semaphore,
     /// Where a request to stop goes; its sender is told when the pods have ended.
     stop: mpsc::Sender<mpsc::Sender<()>>,
 }
@@ -44,6 +51,8 @@ impl Control {
         Arc::new(Control {
             cluster: OnceCell::new(),
             is_ready: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
+            guests: Semaphore::new(GUESTS_MAX),
             stop,
         })
     }
@@ -53,13 +62,18 @@ impl Control {
         self.is_ready.store(true, Ordering::Release);
     }
 
+    /// From now on requests are answered by saying so.
+    pub fn ending(&self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+
     /// Listens until `tasks` stop. A socket that an earlier daemon left is replaced: the lock is ours.
     pub fn serve(self: &Arc<Control>, layout: &Layout, tasks: &Tasks) -> Result<()> {
         let path = layout.control();
         let _ = fs::remove_file(&path);
         let listener =
             UnixListener::bind(&path).with_context(|| format!("listen on {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
         let control = Arc::clone(self);
         let mut stop = tasks.stop_signal();
         let connections = tasks.clone();
@@ -82,15 +96,20 @@ impl Control {
     }
 
     async fn converse(&self, stream: UnixStream) -> Result<()> {
+        let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+        let _guest = match is_root {
+            true => None,
+            false => Some(self.guests.try_acquire()?),
+        };
         let (reader, mut writer) = stream.into_split();
         let mut line = String::new();
         let limit = u64::try_from(REQUEST_BYTES_MAX).unwrap_or(u64::MAX);
-        BufReader::new(reader.take(limit))
-            .read_line(&mut line)
-            .await?;
+        let mut reader = BufReader::new(reader.take(limit));
+        tokio::time::timeout(REQUEST_PATIENCE, reader.read_line(&mut line)).await??;
         let (tx, mut rx) = mpsc::channel(REPORTS);
         let work = async move {
-            let last = match serde_json::from_str(&line) {
+            let last = match serde_json::from_str::<Request>(&line) {
+                Ok(request) if !is_root && !request.is_for_everybody() => Answer::Forbidden,
                 Ok(request) => self.answer(request, &tx).await,
                 Err(error) => failed(&format!("malformed request: {error}")),
             };
@@ -110,6 +129,9 @@ impl Control {
     async fn answer(&self, request: Request, reports: &mpsc::Sender<Answer>) -> Answer {
         if request == Request::Stop {
             return self.stop().await;
+        }
+        if self.is_ending.load(Ordering::Acquire) {
+            return Answer::Ending;
         }
         let Some(cluster) = self
             .cluster
@@ -145,6 +167,10 @@ impl Control {
                 };
                 Ok(switched.map_or_else(|error| failed(&format!("{error:#}")), |()| Answer::Done))
             }
+            Request::RemoveNode { name } => {
+                let removed = cluster.nodes.remove(&name).await;
+                Ok(removed.map_or_else(|error| failed(&format!("{error:#}")), |()| Answer::Done))
+            }
             Request::Addon { name, enabled } => match cluster.addons.set(&name, enabled).await {
                 Ok(()) => Ok(Answer::Done),
                 Err(error) => Ok(failed(&format!("{error:#}"))),
@@ -155,6 +181,7 @@ impl Control {
     }
 
     async fn stop(&self) -> Answer {
+        self.ending();
         let (tx, mut rx) = mpsc::channel(1);
         if self.stop.send(tx).await.is_err() {
             return failed("the daemon is ending already");

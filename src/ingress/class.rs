@@ -10,8 +10,6 @@ use crate::{
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 pub const CONTROLLER: &str = "k8s.io/ingress-nginx";
-/// The name that the old annotation may use without any class.
-const NAME: &str = "nginx";
 const ANNOTATION: &str = "kubernetes.io/ingress.class";
 const FOREIGN: (&str, &str) = ("app.kubernetes.io/name", "ingress-nginx");
 
@@ -26,14 +24,11 @@ pub fn is_ours(ingress: &Ingress, classes: &Snapshot<IngressClass>) -> bool {
         .as_ref()
         .and_then(|spec| spec.ingress_class_name.as_deref());
     let class = |name: &str| classes.get(&Key::new("", name));
-    match (named, annotations.and_then(|all| all.get(ANNOTATION))) {
-        (Some(name), _) => class(name).is_some_and(|class| serves(class)),
-        (None, Some(name)) => match class(name) {
-            Some(class) => serves(class),
-            None => name == NAME,
-        },
-        (None, None) => false,
-    }
+    let annotated = || annotations.and_then(|all| all.get(ANNOTATION).map(String::as_str));
+    // Without a class nobody serves: the addon may be off.
+    named
+        .or_else(annotated)
+        .is_some_and(|name| class(name).is_some_and(|class| serves(class)))
 }
 
 fn serves(class: &IngressClass) -> bool {

@@ -38,6 +38,30 @@ pub struct NetConfig {
     pub table: String,
     /// Leases lie here; below the run directory, because links do not survive a reboot either.
     pub directory: PathBuf,
+    /// Whose the bridge is: clusters that do not know of each other may choose the same one.
+    pub owner: String,
+}
+
+impl NetConfig {
+    #[must_use]
+    pub fn traces(&self) -> Traces {
+        Traces {
+            bridge: Some(self.bridge.clone()),
+            table: self.table.clone(),
+            directory: self.directory.clone(),
+            owner: self.owner.clone(),
+        }
+    }
+}
+
+/// What a cluster leaves on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traces {
+    /// `None` when its name is lost: then bridges that say they are the owner's are meant.
+    pub bridge: Option<String>,
+    pub table: String,
+    pub directory: PathBuf,
+    pub owner: String,
 }
 
 /// Cheap to clone.
@@ -82,6 +106,18 @@ impl LinuxNetwork {
             inner.install()?;
         }
         Ok(LinuxNetwork(Arc::new(inner)))
+    }
+
+    /// The address of a node that joins. Repeating it does nothing.
+    pub async fn add_range(&self, range: Ipv4Net) -> Result<(), NetError> {
+        self.blocking(move |inner| {
+            let gateways = [(gateway(range), range.prefix_len())];
+            let added = links::run(None, async |handle| {
+                links::equip_bridge(handle, inner.bridge, &gateways, &[]).await
+            });
+            added.map_err(|e| failed(&format!("add the address of {range}"), &e))
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -277,32 +313,53 @@ impl Inner {
     }
 }
 
-/// Removes everything that bears the cluster's names: links, rules, leases; and puts the sysctls back. Goes on past
-/// failures and reports the first. Blocking.
-pub fn destroy(config: &NetConfig) -> Result<(), NetError> {
-    let outcomes = [
-        nft::delete_table(&config.table).map_err(|e| failed("delete packet rules", &e)),
-        foreign::remove(&config.bridge).map_err(|e| failed("leave the host's firewall", &e)),
-        delete_links(config).map_err(|e| failed("delete links", &e)),
-        match std::fs::remove_dir_all(&config.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove leases", &error))
-            }
-            _ => Ok(()),
-        },
-    ];
+/// Removes everything that bears the cluster's names: links, rules, leases; and puts the sysctls back. A bridge of
+/// another owner is left alone. Goes on past failures and reports the first. Blocking.
+pub fn destroy(traces: &Traces) -> Result<(), NetError> {
+    let bridges = bridges(traces).map_err(|e| failed("look for links", &e));
+    let mut outcomes =
+        vec![nft::delete_table(&traces.table).map_err(|e| failed("delete packet rules", &e))];
+    for bridge in bridges.as_ref().into_iter().flatten() {
+        outcomes.push(foreign::remove(bridge).map_err(|e| failed("leave the host's firewall", &e)));
+        outcomes.push(delete_links(bridge).map_err(|e| failed("delete links", &e)));
+    }
+    outcomes.push(bridges.map(drop));
+    outcomes.push(match std::fs::remove_dir_all(&traces.directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("remove leases", &error))
+        }
+        _ => Ok(()),
+    });
     outcomes.into_iter().collect()
 }
 
-fn delete_links(config: &NetConfig) -> io::Result<()> {
+/// The bridges to delete. A name that is known counts also when its link is gone: others are named after it.
+fn bridges(traces: &Traces) -> io::Result<Vec<String>> {
+    let links = links::run(None, links::list)?;
+    let owner = |name: &str| {
+        let link = links.iter().find(|link| link.name == name);
+        link.and_then(|link| sysctl::owner(&link.alias))
+    };
+    Ok(match &traces.bridge {
+        Some(name) if owner(name).is_none_or(|owner| owner == traces.owner) => vec![name.clone()],
+        Some(_) => Vec::new(),
+        None => links
+            .iter()
+            .filter(|link| sysctl::owner(&link.alias) == Some(&traces.owner))
+            .map(|link| link.name.clone())
+            .collect(),
+    })
+}
+
+fn delete_links(bridge: &str) -> io::Result<()> {
     links::run(None, async |handle| {
         let links = links::list(handle).await?;
-        let prefix = format!("{}-", config.bridge);
+        let prefix = format!("{bridge}-");
         let mut outcome = Ok(());
         for link in links.iter().filter(|link| link.name.starts_with(&prefix)) {
             outcome = outcome.and(links::delete(handle, &link.name).await);
         }
-        if let Some(bridge) = links.iter().find(|link| link.name == config.bridge) {
+        if let Some(bridge) = links.iter().find(|link| link.name == bridge) {
             let others = links.iter().filter(|link| link.index != bridge.index);
             let restored = sysctl::restore(&bridge.alias, others.map(|link| link.alias.as_str()));
             outcome = outcome.and(restored);
@@ -323,8 +380,17 @@ fn ensure_bridge(config: &NetConfig) -> io::Result<(u32, u32)> {
         let all = links::list(handle).await?;
         let bridge = all.iter().find(|link| link.name == config.bridge);
         let bridge = bridge.ok_or(io::ErrorKind::NotFound)?;
-        if bridge.alias.is_empty() {
-            let alias = sysctl::alias(all.iter().map(|link| link.alias.as_str()));
+        let owner = sysctl::owner(&bridge.alias);
+        if let Some(other) = owner.filter(|owner| *owner != config.owner) {
+            let why = format!(
+                "{} and its addresses belong to the cluster in {other}, of another KUBIK_HOME; one of the two must be deleted",
+                config.bridge
+            );
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        if owner.is_none() {
+            let aliases = all.iter().map(|link| link.alias.as_str());
+            let alias = sysctl::alias(aliases, &config.owner);
             links::set_alias(handle, bridge.index, &alias).await?;
         }
         sysctl::set(&config.bridge)?;

@@ -1,12 +1,15 @@
 //! The few sysctls that outlive the bridge: forwarding, and ICMP redirects, which pods must not be sent.
 //!
 //! The old values are written into the alias of the bridge: it lives exactly as long as the change does, survives a
-//! killed daemon, and the clusters on one host see each other's. The last one to go puts the values back.
+//! killed daemon, and the clusters on one host see each other's. The last one to go puts the values back. The alias also
+//! says whose the bridge is.
 
 use std::{fs, io, iter};
 
 const ROOT: &str = "/proc/sys/net/ipv4";
 const ALIAS: &str = "kubik: before";
+/// Between the values and the bridge's owner.
+const OWNER: &str = " for ";
 
 /// Path and the value we need. `all/send_redirects` is combined with every link's own setting, which stays: switching
 /// it off changes nothing but what our bridge does.
@@ -15,12 +18,23 @@ const SHARED: [(&str, &str); 2] = [("ip_forward", "1"), ("conf/all/send_redirect
 /// Of the bridge alone, gone with it. 127.0.0.1 must be able to reach pods, for NodePorts.
 const OF_BRIDGE: [(&str, &str); 2] = [("route_localnet", "1"), ("send_redirects", "0")];
 
-/// What the bridge's alias should say, given those of all links: values recorded before, else today's.
-pub fn alias<'a>(mut aliases: impl Iterator<Item = &'a str>) -> String {
-    match aliases.find(|alias| alias.starts_with(ALIAS)) {
-        Some(older) => older.to_owned(),
+/// What the bridge's alias should say, given those of all links: values recorded before, else today's, and its owner.
+pub fn alias<'a>(mut aliases: impl Iterator<Item = &'a str>, owner: &str) -> String {
+    let values = match aliases.find(|alias| alias.starts_with(ALIAS)) {
+        Some(older) => values(older).to_owned(),
         None => describe(read),
-    }
+    };
+    format!("{values}{OWNER}{owner}")
+}
+
+/// Whose a bridge is, by its alias; nobody's if it is not ours, or was made half.
+pub fn owner(alias: &str) -> Option<&str> {
+    let ours = alias.strip_prefix(ALIAS)?;
+    ours.split_once(OWNER).map(|(_, owner)| owner)
+}
+
+fn values(alias: &str) -> &str {
+    alias.split_once(OWNER).map_or(alias, |(values, _)| values)
 }
 
 /// To be called when the alias is in place.
@@ -54,7 +68,7 @@ fn describe(value: impl Fn(&str) -> String) -> String {
 }
 
 fn recorded(alias: &str) -> impl Iterator<Item = (&'static str, &str)> {
-    let words = alias.strip_prefix(ALIAS).unwrap_or_default();
+    let words = values(alias).strip_prefix(ALIAS).unwrap_or_default();
     words.split_whitespace().filter_map(|word| {
         let (name, value) = word.split_once('=')?;
         let (known, _) = SHARED.iter().find(|(known, _)| *known == name)?;
@@ -91,6 +105,20 @@ mod tests {
             values,
             [("ip_forward", "0"), ("conf/all/send_redirects", "1")]
         );
+    }
+
+    #[test]
+    fn bridges_have_owners_and_share_what_was_before() {
+        let first = "kubik: before ip_forward=0 conf/all/send_redirects=1 for /srv/a for b/x";
+        assert_eq!(owner(first), Some("/srv/a for b/x"));
+        assert_eq!(
+            alias(["uplink", first].into_iter(), "/y"),
+            "kubik: before ip_forward=0 conf/all/send_redirects=1 for /y"
+        );
+        assert_eq!(recorded(first).count(), 2);
+        for nobodys in ["", "uplink for x", "kubik: before ip_forward=0"] {
+            assert_eq!(owner(nobodys), None, "{nobodys}");
+        }
     }
 
     #[test]

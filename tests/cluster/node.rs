@@ -89,6 +89,7 @@ impl World {
         let tasks = Tasks::new();
         let node = NodeConfig {
             name: "n1".to_owned(),
+            stopped: false,
             pod_cidr: "10.244.0.0/24".parse().unwrap(),
         };
         let agent = Agent::start(NodeContext {
@@ -97,6 +98,7 @@ impl World {
                 ingress: IngressConfig::default(),
                 kubelet: KubeletConfig::default(),
                 profile: "test".to_owned(),
+                host_name: "test".to_owned(),
                 slot: 0,
                 api_port: 6443,
                 pod_cidr: "10.244.0.0/16".parse().unwrap(),

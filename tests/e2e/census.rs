@@ -26,7 +26,7 @@ pub fn take(home: &Path) -> BTreeSet<String> {
     note("route", run("ip", &["route", "show", "table", "all"]));
     note("netns", run("ip", &["netns", "list"]));
     note("rule", run("nft", &["list", "ruleset"]));
-    note("mount", fs::read_to_string("/proc/self/mounts").unwrap());
+    note("mount", mounts(home).join("\n"));
     note("cgroup", cgroups(Path::new("/sys/fs/cgroup"), 0).join("\n"));
     note("process", processes().join("\n"));
     note("listener", run("ss", &["-Hltun"]));
@@ -48,13 +48,23 @@ pub fn assert_same(before: &BTreeSet<String>, after: &BTreeSet<String>) {
     );
 }
 
-/// Cgroups whose names are ours; others come and go with the machine's own life.
+/// Those below `home`, where all of a cluster's are; others come and go with the machine's own life.
+fn mounts(home: &Path) -> Vec<String> {
+    let home = home.to_string_lossy();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let lines = mounts.lines().map(str::to_owned);
+    lines.filter(|line| line.contains(&*home)).collect()
+}
+
+/// Cgroups of the clusters of this run; others come and go with the machine's own life.
 fn cgroups(folder: &Path, depth: usize) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < 8 {
             let path = entry.path();
-            if path.to_string_lossy().contains("kubik") {
+            let text = path.to_string_lossy();
+            let own = format!("kubik-t{}-", std::process::id());
+            if text.contains(&own) || text.contains("kubik-run-") {
                 found.push(path.display().to_string());
             }
             found.extend(cgroups(&path, depth + 1));
@@ -71,7 +81,7 @@ fn processes() -> Vec<String> {
         let Ok(exe) = fs::read_link(entry.path().join("exe")) else {
             continue;
         };
-        if name.parse::<i32>().is_ok() && exe.to_string_lossy().contains("debug/kubik") {
+        if name.parse::<i32>().is_ok() && exe == Path::new(env!("CARGO_BIN_EXE_kubik")) {
             let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
             found.push(command.replace('\0', " "));
         }

@@ -61,6 +61,14 @@ impl Place {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// The link that the cluster's pods hang on.
+    pub fn bridge(&self) -> String {
+        let folder = self.home.path().join("state").join(&self.profile);
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        format!("kubik{}", config["slot"])
+    }
+
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(tool("kubectl"));
         self.environment(&mut command);

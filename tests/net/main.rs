@@ -274,9 +274,34 @@ fn destroy_needs_no_memory_and_no_success_before() {
     in_own_namespace(|| {
         let before = world::census();
         let world = World::new();
-        destroy(&world.config).unwrap();
-        destroy(&world.config).unwrap();
+        destroy(&world.config.traces()).unwrap();
+        destroy(&world.config.traces()).unwrap();
         assert_eq!(world::census(), before);
+    });
+}
+
+#[test]
+fn a_bridge_belongs_to_one_owner() {
+    in_own_namespace(|| {
+        let world = World::new();
+        let pod = world.pod("pod");
+        let mut theirs = world.config.clone();
+        theirs.owner = "/srv/other/kubik".to_owned();
+        theirs.table = "kubik-other".to_owned();
+        let refused = LinuxNetwork::open(theirs.clone()).err().unwrap();
+        assert!(
+            refused.to_string().contains("/var/lib/kubik/test"),
+            "{refused}"
+        );
+        let mut traces = theirs.traces();
+        traces.directory = world.config.directory.with_file_name("other");
+        destroy(&traces).unwrap();
+        assert_eq!(world.host.ask(&format!("{}:8080", pod.address)).name, "pod");
+        // Whoever has lost the name finds the bridge by its owner.
+        traces = world.config.traces();
+        traces.bridge = None;
+        destroy(&traces).unwrap();
+        world.end();
     });
 }
 

@@ -63,6 +63,7 @@ impl World {
                 .to_vec(),
             table: "kubik-test".to_owned(),
             directory: directory.path().join("net"),
+            owner: "/var/lib/kubik/test".to_owned(),
         };
         let host = Pod::host();
         World {
@@ -144,7 +145,7 @@ impl World {
 
     /// Nothing may be left.
     pub fn end(self) {
-        destroy(&self.config).unwrap();
+        destroy(&self.config.traces()).unwrap();
         assert_eq!(census(), self.before);
     }
 }

@@ -17,10 +17,13 @@ pub enum ListFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Load images from archives of `docker save` or OCI layouts (`-` is stdin)
-    #[command(after_help = "Example:\n  docker save app:1 | kubik image load -")]
+    /// Load images: archives of `docker save`, OCI layouts (`-` is stdin), or names of images that the Docker or Podman
+    /// of this machine has
+    #[command(
+        after_help = "Examples:\n  kubik image load app:1\n  docker save app:1 | kubik image load -"
+    )]
     Load {
-        #[arg(required = true, value_name = "FILE")]
+        #[arg(required = true, value_name = "FILE|IMAGE")]
         files: Vec<PathBuf>,
     },
     /// List images

@@ -75,6 +75,25 @@ impl Kubeconfig {
         }
     }
 
+    /// Where the cluster called `name` is, if there is one.
+    pub fn server(&self, name: &str) -> Option<&str> {
+        self.cluster(name)?.get("server")?.as_str()
+    }
+
+    /// Whether both have the cluster called `name`, with the same authority: it is one cluster, at whatever port.
+    pub fn shares(&self, other: &Kubeconfig, name: &str) -> bool {
+        let authority = |config: &Kubeconfig| {
+            let cluster = config.cluster(name)?;
+            cluster.get("certificate-authority-data").cloned()
+        };
+        authority(self).is_some_and(|ours| authority(other) == Some(ours))
+    }
+
+    fn cluster(&self, name: &str) -> Option<&Value> {
+        let mut clusters = self.entries("clusters").iter();
+        clusters.find(|entry| is_named(entry, name))?.get("cluster")
+    }
+
     /// Nothing is left that anybody could use.
     pub fn is_bare(&self) -> bool {
         let known = ["apiVersion", "kind", "current-context", "preferences"];
@@ -140,6 +159,21 @@ x-unknown: 1
         assert!(!config.is_bare());
         config.remove("kubik");
         assert!(config.is_bare());
+    }
+
+    #[test]
+    fn clusters_are_told_apart_by_their_authority() {
+        let config = |authority: &str, port: u16| {
+            let text = format!(
+                "clusters: [{{name: kubik, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority-data: {authority}}}}}]"
+            );
+            Kubeconfig::parse(&text).unwrap()
+        };
+        assert!(config("a", 1).shares(&config("a", 2), "kubik"));
+        assert!(!config("a", 1).shares(&config("b", 1), "kubik"));
+        assert!(!config("a", 1).shares(&Kubeconfig::parse(OURS).unwrap(), "kubik"));
+        assert_eq!(config("a", 7).server("kubik"), Some("https://127.0.0.1:7"));
+        assert_eq!(config("a", 7).server("other"), None);
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub fn run(profile: &str, arguments: &[String]) -> Result<ExitCode, Failure> {
     if !launch::is_running(&layout) {
         return Err(Failure::not_running(profile));
     }
-    let kubeconfig = layout.state.join("kubeconfig");
-    match on_path("kubectl").filter(|_| env::var_os(USE_BUILTIN).is_none()) {
+    let kubeconfig = place::credentials(&layout)?;
+    match on_path() {
         Some(kubectl) => Err(replace_by(&kubectl, arguments, &kubeconfig)),
         None => builtin(arguments, &kubeconfig),
     }
@@ -51,10 +51,13 @@ fn replace_by(kubectl: &Path, arguments: &[String], kubeconfig: &Path) -> Failur
     )
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
-    let paths = env::var_os("PATH")?;
+/// The user's own kubectl, unless it is not wanted. Ourselves under its name is not it.
+pub fn on_path() -> Option<PathBuf> {
+    let paths = env::var_os("PATH").filter(|_| env::var_os(USE_BUILTIN).is_none())?;
+    let ourselves = env::current_exe().ok();
     env::split_paths(&paths)
-        .map(|folder| folder.join(program))
+        .map(|folder| folder.join("kubectl"))
+        .filter(|path| path.canonicalize().ok() != ourselves)
         .find(|path| {
             let meta = path.metadata();
             meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)

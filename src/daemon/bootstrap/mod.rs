@@ -17,15 +17,37 @@ use crate::{
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::try_join_all;
 use serde_json::Value;
+use std::net::Ipv4Addr;
 
 pub use documents::Addresses;
 
-/// All at once: the store commits them together.
-pub async fn objects(client: &Client, addresses: &Addresses) -> Result<()> {
+/// All at once: the store commits them together. Without the ingress proxy its class is left out.
+pub async fn objects(client: &Client, addresses: &Addresses, has_ingress: bool) -> Result<()> {
     let made = documents::all(addresses)?
         .into_iter()
+        .filter(|document| has_ingress || !is_ingress_class(document))
         .map(|document| ensure(client, document));
     try_join_all(made).await.map(drop)
+}
+
+/// What makes the ingress proxy serve.
+pub async fn ingress_class(client: &Client) -> Result<()> {
+    let nowhere = Addresses {
+        dns_service_ip: Ipv4Addr::UNSPECIFIED,
+        dns_port: 0,
+        node_ip: Ipv4Addr::UNSPECIFIED,
+    };
+    for document in documents::all(&nowhere)?
+        .into_iter()
+        .filter(is_ingress_class)
+    {
+        ensure(client, document).await?;
+    }
+    Ok(())
+}
+
+fn is_ingress_class(document: &Value) -> bool {
+    document["kind"] == "IngressClass"
 }
 
 /// Creates an object, or brings one of ours up to date.

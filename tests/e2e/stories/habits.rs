@@ -311,6 +311,12 @@ fn addons_are_what_they_say() {
     place.must(&["addons", "enable", "default-storageclass"]);
     assert_eq!(default_class(), "true");
     place.must(&["addons", "enable", "dns"]);
+    // Without its class nobody serves Ingresses; whoever wants another controller has the way free.
+    place.must(&["addons", "disable", "ingress"]);
+    let gone = place.kubectl_fails(&["get", "ingressclass", "nginx"]);
+    assert!(gone.contains("NotFound"), "{gone}");
+    place.must(&["addons", "enable", "ingress"]);
+    place.kubectl(&["get", "ingressclass", "nginx"]);
     fails(
         &place,
         &["addons", "disable", "dns"],

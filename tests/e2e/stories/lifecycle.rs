@@ -2,7 +2,7 @@
 
 use crate::{
     Story, census,
-    cluster::{Place, stderr},
+    cluster::{Place, run, stderr},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -38,6 +38,11 @@ pub const STORIES: &[Story] = &[
     (
         "lifecycle::several_clusters_side_by_side",
         several_clusters_side_by_side,
+    ),
+    ("lifecycle::ten_clusters_at_once", ten_clusters_at_once),
+    (
+        "lifecycle::homes_do_not_share_what_bears_a_name",
+        homes_do_not_share_what_bears_a_name,
     ),
     (
         "lifecycle::killed_at_any_moment_a_cluster_can_be_deleted",
@@ -177,9 +182,41 @@ fn the_previous_context_is_restored() {
     assert_eq!(current().trim(), place.profile);
     place.must(&["stop"]);
     assert_eq!(current().trim(), "work");
+    // Whichever of two clusters goes first.
+    let second = format!("{}-b", place.profile);
     place.must(&["start"]);
+    place.must(&["start", "-p", &second]);
     place.must(&["delete"]);
+    assert_eq!(current().trim(), second);
+    place.must(&["delete", "-p", &second]);
     assert_eq!(current().trim(), "work");
+}
+
+/// Ten at once, made and removed: no address, port or file is fought over.
+fn ten_clusters_at_once() {
+    let place = Place::new();
+    let before = census::take(place.home.path());
+    let all = |verb: &str| {
+        let one = |n: u32| {
+            let profile = format!("{}-{n}", place.profile);
+            let mut command = place.kubik(&[verb, "-p", &profile]);
+            command.stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let running: Vec<_> = (0..10).map(one).collect();
+        for child in running {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{verb}: {}", stderr(&output));
+        }
+    };
+    all("start");
+    for n in 0..10 {
+        let context = format!("{}-{n}", place.profile);
+        let ready = place.kubectl(&["--context", &context, "get", "--raw", "/readyz"]);
+        assert_eq!(ready, "ok");
+    }
+    all("delete");
+    let _ = std::fs::remove_dir_all(place.home.path().join(".kube"));
+    census::assert_same(&before, &census::take(place.home.path()));
 }
 
 fn run_passes_the_exit_code_on() {
@@ -214,6 +251,45 @@ fn several_clusters_side_by_side() {
         list.contains(&second) && list.contains("10.243.0.0/16"),
         "{list}"
     );
+}
+
+/// Two people, or two checkouts, each with a cluster of the same name: neither may notice the other.
+fn homes_do_not_share_what_bears_a_name() {
+    let (ours, mut theirs) = (Place::new(), Place::new());
+    theirs.profile.clone_from(&ours.profile);
+    for place in [&ours, &theirs] {
+        place.must(&["start"]);
+        place.apply(HELLO);
+        place.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"]);
+    }
+    let ids = || {
+        let path = ".items[*].status.containerStatuses[*].containerID";
+        ours.field(&["pods"], path)
+    };
+    let before = ids();
+    theirs.must(&["delete", "--purge"]);
+    let pod = ours.field(&["pods"], ".items[0].metadata.name");
+    let url = "http://kubernetes.default.svc.cluster.local:1/";
+    // It runs, and it still has a network: a name resolves, nobody listens there.
+    let refused = ours.kubectl_fails(&["exec", &pod, "--", "/kubik-hello", "fetch", url]);
+    assert!(refused.contains("refused"), "{refused}");
+    assert_eq!(ids(), before);
+    // A home that comes back to addresses that somebody else has got meanwhile is told so.
+    ours.must(&["stop"]);
+    let bridge = ours.bridge();
+    run("ip", &["link", "delete", &bridge]);
+    theirs.must(&["start"]);
+    assert_eq!(theirs.bridge(), bridge);
+    let refused = ours.kubik(&["start"]).output().unwrap();
+    let state = theirs.home.path().join("state");
+    assert!(
+        !refused.status.success() && stderr(&refused).contains(state.to_str().unwrap()),
+        "{}",
+        stderr(&refused)
+    );
+    ours.must(&["delete"]);
+    theirs.kubectl(&["get", "--raw", "/readyz"]);
+    run("ip", &["link", "show", &bridge]);
 }
 
 /// Moments of a start, from before the first file to after the last step. Seeded, so that a failure comes again.
@@ -335,4 +411,27 @@ fn several_nodes_share_the_pods() {
         let answer = place.kubectl(&["exec", &first, "--", "/kubik-hello", "fetch", &url]);
         assert!(answer.contains("pod: everywhere-"), "{answer}");
     }
+    // One more joins while the cluster runs, and goes again.
+    place.must(&["node", "delete", &format!("{}-m02", place.profile)]);
+    place.must(&["node", "add"]);
+    place.must(&["node", "add"]);
+    let fourth = format!("node/{}-m04", place.profile);
+    place.kubectl(&["wait", "--for=condition=Ready", &fourth, "--timeout=60s"]);
+    place.kubectl(&["rollout", "status", "daemonset/everywhere", "--timeout=60s"]);
+    let own = format!("--field-selector=spec.nodeName={}-m04", place.profile);
+    place.eventually("a pod of the new node", || {
+        let ip = place.kubectl(&[
+            "get",
+            "pods",
+            &own,
+            "-o",
+            "jsonpath={.items[*].status.podIP}",
+        ]);
+        let url = format!("http://{}:8080/", ip.trim());
+        let words = ["exec", &first, "--", "/kubik-hello", "fetch", &url];
+        let answer = place.kubectl_command(&words).output().unwrap();
+        (!ip.is_empty() && answer.status.success()).then_some(())
+    });
+    place.must(&["node", "delete", &format!("{}-m04", place.profile)]);
+    place.kubectl_fails(&["get", &fourth]);
 }

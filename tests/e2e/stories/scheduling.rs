@@ -593,7 +593,18 @@ fn pods_leave_a_stopped_node() {
             .any(|line| !line.starts_with(&third) && line.ends_with("=Running"))
             .then_some(())
     });
+    // What was stopped stays stopped when the cluster starts again, also after a crash.
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(place.daemon_pid()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
+    place.must(&["start"]);
+    assert!(place.must(&["node", "list"]).contains("stopped"));
+    let row = ctl(&place, &format!("get node {third} --no-headers"));
+    assert!(row.contains("NotReady"), "{row}");
     place.must(&["node", "start", &third]);
+    assert!(!place.must(&["node", "list"]).contains("stopped"));
     ctl(
         &place,
         &format!("wait --for=condition=Ready node/{third} --timeout=60s"),

@@ -30,6 +30,10 @@ pub const STORIES: &[Story] = &[
         a_killed_run_takes_its_cluster_along,
     ),
     (
+        "starts::commands_at_the_same_time_wait_for_each_other",
+        commands_at_the_same_time_wait_for_each_other,
+    ),
+    (
         "starts::what_cannot_start_says_why",
         what_cannot_start_says_why,
     ),
@@ -88,7 +92,8 @@ fn an_ephemeral_cluster_forgets() {
     place.kubectl(&["create", "configmap", "forgotten"]);
     let state = place.home.path().join("state");
     let on_disk: Vec<PathBuf> = std::fs::read_dir(&state)
-        .unwrap()
+        .into_iter()
+        .flatten()
         .flatten()
         .map(|e| e.path())
         .collect();
@@ -129,6 +134,48 @@ fn a_killed_run_takes_its_cluster_along() {
     census::assert_same(&before, &census::take(place.home.path()));
 }
 
+fn commands_at_the_same_time_wait_for_each_other() {
+    let place = Place::new();
+    let all: Vec<Child> = (0..4).map(|_| spawn(&place, &["start"])).collect();
+    for mut start in all {
+        assert_eq!(start.wait().unwrap().code(), Some(0));
+    }
+    place.kubectl(&["get", "--raw", "/readyz"]);
+    // A start that meets a stop waits for its end and has the last word.
+    place.apply(super::lifecycle::HELLO);
+    place.kubectl(&["rollout", "status", "deployment/hello", "--timeout=60s"]);
+    let mut stop = spawn(&place, &["stop"]);
+    place.eventually("the stop to begin", || {
+        let status = place.kubik(&["status"]).output().unwrap().status;
+        (!status.success()).then_some(())
+    });
+    place.must(&["start"]);
+    assert!(stop.wait().unwrap().success());
+    place.must(&["status"]);
+    assert_eq!(
+        place.kubectl(&["config", "current-context"]).trim(),
+        place.profile
+    );
+    // A start that is given up either was done already or leaves nothing running.
+    place.must(&["stop"]);
+    let mut start = spawn(&place, &["start"]);
+    let lock = place
+        .home
+        .path()
+        .join("run")
+        .join(&place.profile)
+        .join("daemon.lock");
+    std::fs::remove_file(&lock).unwrap_or_default();
+    place.eventually("the daemon to begin", || lock.exists().then_some(()));
+    start.kill().unwrap();
+    start.wait().unwrap();
+    place.eventually("the daemon to end or to be ready", || {
+        let code = place.kubik(&["status"]).output().unwrap().status.code()?;
+        (code & 3 != 2).then_some(())
+    });
+    place.must(&["start"]);
+}
+
 fn fails(place: &Place, words: &[&str], code: i32, text: &str) {
     let output = place.kubik(words).output().unwrap();
     let said = stderr(&output);
@@ -150,10 +197,33 @@ fn what_cannot_start_says_why() {
     let own = free_port();
     place.must(&["start", "--api-port", &own.to_string()]);
     place.must(&["stop"]);
+    // Somebody has taken the port: the API moves, and pods find it as before.
     let other = TcpListener::bind(("127.0.0.1", own)).unwrap();
-    fails(&place, &["start"], 80, "Address already in use");
+    let moved = place.kubik(&["start"]).output().unwrap();
+    let said = stderr(&moved);
+    assert!(
+        moved.status.success() && said.contains(&format!("port {own} is in use")),
+        "{said}"
+    );
     drop(other);
-    place.must(&["start"]);
+    let path = ".subsets[0].ports[0].port";
+    let port = place.field(&["endpoints", "kubernetes"], path);
+    assert_ne!(port, own.to_string());
+    let server = place.kubectl(&["config", "view", "--minify", "-o", "yaml"]);
+    assert!(
+        server.contains(&format!("https://127.0.0.1:{port}")),
+        "{server}"
+    );
+    // A registry that cannot listen is said, and costs nothing else.
+    place.must(&["stop"]);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let registry = other.local_addr().unwrap().port().to_string();
+    let noted = place.kubik(&["start", "--registry-port", &registry]);
+    let noted = { noted }.output().unwrap();
+    assert!(noted.status.success());
+    let said = stderr(&noted);
+    assert!(said.contains("the addon \"registry\" is off"), "{said}");
+    drop(other);
     // Somebody else, on a machine where root is needed.
     let mut command = place.kubik(&["start"]);
     let output = command.uid(65534).gid(65534).output().unwrap();
@@ -169,6 +239,14 @@ fn what_cannot_start_says_why() {
         38,
         "holds no certificate",
     );
+    // Anybody may look.
+    let mut command = place.kubik(&["status"]);
+    let output = command.uid(65534).gid(65534).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("apiserver: Running"), "{said}");
+    let mut command = place.kubik(&["addons", "disable", "registry"]);
+    let output = command.uid(65534).gid(65534).output().unwrap();
+    assert_eq!(output.status.code(), Some(37), "{}", stderr(&output));
     fails(
         &place,
         &["stop", "-p", "absent"],
@@ -323,6 +401,22 @@ fn the_kubeconfig_is_chosen_as_kubectl_does() {
     assert_eq!(mode, 0o600);
     assert!(with(&["delete"]).status.success());
     assert!(!own.exists());
+    // Others' entries of the same name are not ours to replace, whoever made the file keeps it, and a lock of a process
+    // that was killed holds nobody up.
+    let theirs = format!(
+        "clusters:\n- name: {}\n  cluster: {{server: 'https://prod.example'}}\n",
+        place.profile
+    );
+    std::fs::write(&own, &theirs).unwrap();
+    fails(&place, &words, 31, "https://prod.example");
+    assert_eq!(std::fs::read_to_string(&own).unwrap(), theirs);
+    std::fs::write(&own, "current-context: x\n").unwrap();
+    std::os::unix::fs::chown(&own, Some(65534), Some(65534)).unwrap();
+    std::fs::write(file("own.lock"), format!("kubik {}", u32::MAX)).unwrap();
+    assert!(with(&words).status.success());
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&own).unwrap());
+    assert_eq!(owner, 65534);
+    assert!(with(&["delete"]).status.success());
     // What is no kubeconfig is left alone.
     std::fs::write(file("broken"), "- not a kubeconfig\n").unwrap();
     let broken = file("broken");
