@@ -3,7 +3,8 @@
 //! Pure. Which of them a caller asks about, and in what order, is the caller's business.
 
 use k8s_openapi::api::core::v1::{
-    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration,
+    Affinity, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint,
+    Toleration,
 };
 use std::collections::BTreeMap;
 
@@ -14,6 +15,33 @@ pub struct Site<'a> {
     pub labels: &'a BTreeMap<String, String>,
 }
 
+impl<'a> Site<'a> {
+    #[must_use]
+    pub fn of(node: &'a Node) -> Site<'a> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        Site {
+            name: node.metadata.name.as_deref().unwrap_or_default(),
+            labels: node.metadata.labels.as_ref().unwrap_or(&NONE),
+        }
+    }
+}
+
+/// Whether the pod's node selector and its required node affinity allow the node.
+#[must_use]
+pub fn wants(spec: &PodSpec, site: Site<'_>) -> bool {
+    let mut labels = spec.node_selector.iter().flatten();
+    labels.all(|(key, value)| site.labels.get(key) == Some(value))
+        && required(spec.affinity.as_ref()).is_none_or(|selector| selects(selector, site))
+}
+
+/// The node affinity a pod insists on.
+#[must_use]
+pub fn required(affinity: Option<&Affinity>) -> Option<&NodeSelector> {
+    let node = affinity?.node_affinity.as_ref()?;
+    node.required_during_scheduling_ignored_during_execution
+        .as_ref()
+}
+
 /// One term is enough; none selects nothing.
 #[must_use]
 pub fn selects(selector: &NodeSelector, site: Site<'_>) -> bool {
@@ -22,7 +50,8 @@ pub fn selects(selector: &NodeSelector, site: Site<'_>) -> bool {
 }
 
 /// Everything in a term must hold; an empty term fits nothing.
-fn fits(term: &NodeSelectorTerm, site: Site<'_>) -> bool {
+#[must_use]
+pub fn fits(term: &NodeSelectorTerm, site: Site<'_>) -> bool {
     let mut labels = term.match_expressions.iter().flatten();
     let mut fields = term.match_fields.iter().flatten();
     let is_empty = labels.clone().next().is_none() && fields.clone().next().is_none();

@@ -100,7 +100,7 @@ pub fn unavailable<'a>(nodes: usize, reasons: impl Iterator<Item = &'a String>) 
 }
 
 /// Also with the pods that will come here once their victims are gone, unless this one is more important.
-fn passes_with_nominated(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), (usize, Rejection)> {
+pub fn passes_with_nominated(cycle: &Cycle<'_>, node: &NodeInfo) -> Result<(), (usize, Rejection)> {
     let nominated = cycle.world.nominated.iter().filter(|(key, (to, pod))| {
         *to == node.name && **key != cycle.pod.key && pod.priority >= cycle.pod.priority
     });

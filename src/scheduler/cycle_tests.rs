@@ -465,3 +465,52 @@ fn a_node_that_has_a_large_image_is_preferred() {
         assert_eq!(node, "b");
     }
 }
+
+#[test]
+fn pods_of_one_controller_are_spread_although_they_do_not_ask() {
+    let owned = |name: &str, cpu: &str, owner: &str| {
+        let mut pod = pod(name, cpu, &json!({})).pod.as_ref().clone();
+        let owners = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner, "controller": true}]);
+        pod.metadata.owner_references = serde_json::from_value(owners).unwrap();
+        PodInfo::new(Arc::new(pod))
+    };
+    let mut stranger = pod("stranger", "1", &json!({})).pod.as_ref().clone();
+    stranger.metadata.labels = None;
+    let stranger = PodInfo::new(Arc::new(stranger));
+    let mut world = world(vec![("a", owned("one", "100m", "web")), ("b", stranger)]);
+    let set = json!({"metadata": {"namespace": "default", "name": "web", "uid": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}}});
+    world.sets = [serde_json::from_value(set).unwrap()].into_iter().collect();
+    for turn in 0..4 {
+        for (owner, expected) in [("web", "b"), ("other", "a")] {
+            let Outcome::Place { node, .. } = decide(&owned("two", "100m", owner), &world, turn)
+            else {
+                panic!("no place")
+            };
+            assert_eq!(node, expected, "{owner}");
+        }
+    }
+}
+
+#[test]
+fn room_that_is_kept_for_the_more_important_is_nobodys() {
+    let important = |name: &str, cpu: &str, priority: i32, node: &str| {
+        pod(
+            name,
+            cpu,
+            &json!({"priority": priority, "nodeSelector": {"kubernetes.io/hostname": node}}),
+        )
+    };
+    let mut world = world(vec![("a", important("small", "1", 0, "a"))]);
+    let waiting = important("waiting", "3", 9, "a");
+    let place = ("a".to_owned(), Arc::new(waiting.clone()));
+    world.nominated.insert(waiting.key.clone(), place);
+    let Outcome::Refused(refusal) = decide(&important("new", "2", 5, "a"), &world, 0) else {
+        panic!("there is no room")
+    };
+    assert!(refusal.preemption.is_none(), "{:?}", refusal.preemption);
+    assert_eq!(
+        refusal.message,
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 nodes are available: 1 Insufficient cpu, 1 Preemption is not helpful for scheduling."
+    );
+}

@@ -5,6 +5,7 @@
 //! not wait for the API. Everything is rebuilt from the caches after a restart.
 
 mod affinity;
+mod alike;
 mod bind;
 mod cycle;
 mod plugins;
@@ -19,7 +20,11 @@ use crate::{
     task::Tasks,
 };
 use k8s_openapi::api::{
-    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod},
+    apps::v1::{ReplicaSet, StatefulSet},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+        Service,
+    },
     policy::v1::PodDisruptionBudget,
     storage::v1::{CSINode, StorageClass},
 };
@@ -37,6 +42,10 @@ struct Caches {
     classes: Cache<StorageClass>,
     drivers: Cache<CSINode>,
     budgets: Cache<PodDisruptionBudget>,
+    services: Cache<Service>,
+    elders: Cache<ReplicationController>,
+    sets: Cache<ReplicaSet>,
+    stateful_sets: Cache<StatefulSet>,
 }
 
 /// `client` writes as `system:kube-scheduler`.
@@ -50,6 +59,10 @@ pub fn start(client: &Client, informers: &Informers, tasks: &Tasks) {
         classes: informers.cache(),
         drivers: informers.cache(),
         budgets: informers.cache(),
+        services: informers.cache(),
+        elders: informers.cache(),
+        sets: informers.cache(),
+        stateful_sets: informers.cache(),
     };
     let recorder = Recorder::new(client.clone(), tasks, NAME, None);
     let scheduler = run::Scheduler::new(client.clone(), caches, recorder);

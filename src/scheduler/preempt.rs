@@ -4,7 +4,7 @@
 //! the most important first. Of the nodes that is chosen where the least harm is done.
 
 use super::{
-    cycle::{Rejections, passes, unavailable},
+    cycle::{Rejections, passes_with_nominated, unavailable},
     plugins::Cycle,
     pod::PodInfo,
     world::World,
@@ -144,7 +144,8 @@ fn on_node(cycle: &Cycle<'_>, node: &str) -> Result<Candidate, Vec<String>> {
 fn fits(pod: &PodInfo, world: &World, node: &str) -> Result<(), Vec<String>> {
     let cycle = Cycle::new(pod, world);
     let node = world.nodes.get(node).ok_or_else(Vec::new)?;
-    passes(&cycle, node).map_err(|(_, rejection)| rejection.reasons)
+    // Room that is kept for others, who are more important, is no room.
+    passes_with_nominated(&cycle, node).map_err(|(_, rejection)| rejection.reasons)
 }
 
 type Pods = Vec<Arc<PodInfo>>;

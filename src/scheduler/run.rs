@@ -201,6 +201,10 @@ impl Scheduler {
         self.world.classes = self.caches.classes.snapshot();
         self.world.drivers = self.caches.drivers.snapshot();
         self.world.budgets = self.caches.budgets.snapshot();
+        self.world.services = self.caches.services.snapshot();
+        self.world.elders = self.caches.elders.snapshot();
+        self.world.sets = self.caches.sets.snapshot();
+        self.world.stateful_sets = self.caches.stateful_sets.snapshot();
         let mut decided = 0;
         while let Some(pod) = self.queue.pop(Instant::now()) {
             self.turn = self.turn.wrapping_add(1);
@@ -356,6 +360,10 @@ impl Caches {
         self.classes.synced().await;
         self.drivers.synced().await;
         self.budgets.synced().await;
+        self.services.synced().await;
+        self.elders.synced().await;
+        self.sets.synced().await;
+        self.stateful_sets.synced().await;
     }
 }
 

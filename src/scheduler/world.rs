@@ -4,7 +4,10 @@
 use super::pod::{Amounts, HostPort, PodInfo};
 use crate::{api::name::Key, client::Snapshot};
 use k8s_openapi::api::{
-    core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
+    apps::v1::{ReplicaSet, StatefulSet},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, ReplicationController, Service,
+    },
     policy::v1::PodDisruptionBudget,
     storage::v1::{CSINode, StorageClass},
 };
@@ -87,6 +90,10 @@ pub struct World {
     pub classes: Snapshot<StorageClass>,
     pub drivers: Snapshot<CSINode>,
     pub budgets: Snapshot<PodDisruptionBudget>,
+    pub services: Snapshot<Service>,
+    pub elders: Snapshot<ReplicationController>,
+    pub sets: Snapshot<ReplicaSet>,
+    pub stateful_sets: Snapshot<StatefulSet>,
 }
 
 impl World {

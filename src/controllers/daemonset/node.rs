@@ -1,11 +1,13 @@
 //! Whether a daemon belongs on a node, and which node a daemon is meant for.
 
-use crate::api::{object::Object, placement};
+use crate::api::{
+    object::Object,
+    placement::{self, Site},
+};
 use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
     PodSpec, PodTemplateSpec, Taint, Toleration,
 };
-use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -49,7 +51,7 @@ pub fn verdict(node: &Node, template: &PodTemplateSpec) -> Verdict {
         .node_name
         .as_deref()
         .is_none_or(|wanted| wanted.is_empty() || wanted == name);
-    if !is_named || !is_selected(node, spec) {
+    if !is_named || !placement::wants(spec, Site::of(node)) {
         return Verdict::Leave;
     }
     let mut tolerated = spec.tolerations.clone().unwrap_or_default();
@@ -82,55 +84,6 @@ pub fn is_alike(old: &Node, new: &Node) -> bool {
     old.metadata.labels == new.metadata.labels && taints(old) == taints(new)
 }
 
-fn is_selected(node: &Node, spec: &PodSpec) -> bool {
-    let empty = BTreeMap::new();
-    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
-    let mut selector = spec.node_selector.iter().flatten();
-    let required = required(spec.affinity.as_ref());
-    selector.all(|(key, value)| labels.get(key) == Some(value))
-        && required.is_none_or(|required| {
-            let mut terms = required.node_selector_terms.iter();
-            terms.any(|term| fits(term, node, labels))
-        })
-}
-
-fn required(affinity: Option<&Affinity>) -> Option<&NodeSelector> {
-    let node = affinity?.node_affinity.as_ref()?;
-    node.required_during_scheduling_ignored_during_execution
-        .as_ref()
-}
-
-fn fits(term: &NodeSelectorTerm, node: &Node, labels: &BTreeMap<String, String>) -> bool {
-    let name = node.key().name;
-    let mut by_label = term.match_expressions.iter().flatten();
-    let mut by_field = term.match_fields.iter().flatten();
-    let is_empty = term.match_expressions.is_none() && term.match_fields.is_none();
-    !is_empty
-        && by_label.all(|rule| holds(rule, labels.get(&rule.key)))
-        && by_field.all(|rule| rule.key == "metadata.name" && holds(rule, Some(&name)))
-}
-
-fn holds(rule: &NodeSelectorRequirement, value: Option<&String>) -> bool {
-    let values = rule.values.as_deref().unwrap_or_default();
-    let is_listed = value.is_some_and(|value| values.contains(value));
-    let compare = |holds: fn(i64, i64) -> bool| {
-        let number = value.and_then(|value| value.parse().ok());
-        let limit = values.first().and_then(|value| value.parse().ok());
-        number
-            .zip(limit)
-            .is_some_and(|(number, limit)| holds(number, limit))
-    };
-    match rule.operator.as_str() {
-        "In" => is_listed,
-        "NotIn" => !is_listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(|number, limit| number > limit),
-        "Lt" => compare(|number, limit| number < limit),
-        _ => false,
-    }
-}
-
 /// Pins a pod to a node; the default scheduler does the binding.
 pub fn pin(affinity: &mut Option<Affinity>, node: &str) {
     let term = NodeSelectorTerm {
@@ -156,8 +109,8 @@ pub fn target(pod: &Pod) -> String {
     if let Some(name) = spec.node_name.as_ref().filter(|name| !name.is_empty()) {
         return name.clone();
     }
-    let terms =
-        required(spec.affinity.as_ref()).map(|required| required.node_selector_terms.as_slice());
+    let terms = placement::required(spec.affinity.as_ref())
+        .map(|required| required.node_selector_terms.as_slice());
     let mut rules = terms
         .unwrap_or_default()
         .iter()

@@ -1,11 +1,17 @@
 //! Which volume suits a claim.
 
 use super::is_for;
-use crate::{api::quantity::Quantity, controllers::framework::matches};
+use crate::{
+    api::{
+        placement::{self, Site},
+        quantity::Quantity,
+    },
+    controllers::framework::matches,
+};
 use k8s_openapi::{
     api::core::v1::{
-        Node, NodeSelectorRequirement, PersistentVolume, PersistentVolumeClaim,
-        PersistentVolumeClaimSpec, PersistentVolumeSpec,
+        Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+        PersistentVolumeSpec,
     },
     apimachinery::pkg::api::resource::Quantity as Text,
 };
@@ -97,24 +103,7 @@ fn reaches(offer: &PersistentVolumeSpec, node: Option<&Node>) -> bool {
     let (Some(required), Some(node)) = (required, node) else {
         return true;
     };
-    let labels = node.metadata.labels.as_ref();
-    required.node_selector_terms.iter().any(|term| {
-        let mut rules = term.match_expressions.iter().flatten();
-        rules.all(|rule| fits(rule, labels))
-    })
-}
-
-fn fits(rule: &NodeSelectorRequirement, labels: Option<&BTreeMap<String, String>>) -> bool {
-    let value = labels.and_then(|labels| labels.get(&rule.key));
-    let values = rule.values.as_deref().unwrap_or_default();
-    let is_listed = value.is_some_and(|value| values.contains(value));
-    match rule.operator.as_str() {
-        "In" => is_listed,
-        "NotIn" => !is_listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        _ => false,
-    }
+    placement::selects(required, Site::of(node))
 }
 
 pub fn storage(amounts: Option<&BTreeMap<String, Text>>) -> Option<Quantity> {

@@ -1,18 +1,28 @@
 //! Topology spread constraints: how unevenly a pod's like may be distributed over zones, hosts …
+//!
+//! Pods that say nothing are spread too, as far as other preferences leave room.
 
 use super::{Cycle, NodeInfo, Rejection, Verdict, node_affinity, stretch, taints};
 use crate::{
     api::{object::Object, selector::LabelSelector},
-    scheduler::{affinity::with_keys, pod::PodInfo, world::World},
+    scheduler::{affinity::with_keys, alike::alike, pod::PodInfo, world::World},
 };
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use std::collections::HashMap;
+
+/// Key and skew of the constraints of pods that have none.
+const BY_DEFAULT: &[(&str, i32)] = &[
+    ("kubernetes.io/hostname", 3),
+    ("topology.kubernetes.io/zone", 5),
+];
 
 const UNEVEN: &str = "node(s) didn't match pod topology spread constraints";
 
 #[derive(Default)]
 pub struct State {
     constraints: Vec<Constraint>,
+    /// Whether nodes without all of the keys are looked at nevertheless.
+    by_default: bool,
 }
 
 struct Constraint {
@@ -33,11 +43,14 @@ impl State {
     pub fn new(pod: &PodInfo, world: &World) -> State {
         let spec = pod.spec();
         let wanted = spec.and_then(|spec| spec.topology_spread_constraints.as_ref());
-        let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
+        let own = wanted.filter(|wanted| !wanted.is_empty());
+        let wanted = own.cloned().unwrap_or_else(|| by_default(pod, world));
+        if wanted.is_empty() {
             return State::default();
-        };
+        }
         let mut state = State {
             constraints: wanted.iter().map(|one| Constraint::new(pod, one)).collect(),
+            by_default: own.is_none(),
         };
         // Affinity and taints are judged as of the pod alone.
         let alone = Cycle {
@@ -61,8 +74,10 @@ impl State {
             .filter(of_sort)
             .map(|one| one.key.clone())
             .collect();
-        let nodes = alone.world.nodes.values();
-        for node in nodes.filter(|node| keys.iter().all(|key| node.label(key).is_some())) {
+        let by_default = self.by_default;
+        let counts =
+            |node: &&NodeInfo| by_default || keys.iter().all(|key| node.label(key).is_some());
+        for node in alone.world.nodes.values().filter(counts) {
             let wanted = node_affinity::wants(alone, node);
             let tainted = taints::has_untolerated(alone, node, &["NoSchedule", "NoExecute"]);
             for one in self
@@ -87,6 +102,24 @@ impl State {
             }
         }
     }
+}
+
+/// For pods of a service or a controller, where there is a choice.
+fn by_default(pod: &PodInfo, world: &World) -> Vec<TopologySpreadConstraint> {
+    if world.nodes.len() < 2 {
+        return Vec::new();
+    }
+    let Some(selector) = alike(&pod.pod, world) else {
+        return Vec::new();
+    };
+    let constraint = |(key, skew): &(&str, i32)| TopologySpreadConstraint {
+        max_skew: *skew,
+        topology_key: (*key).to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(selector.clone()),
+        ..TopologySpreadConstraint::default()
+    };
+    BY_DEFAULT.iter().map(constraint).collect()
 }
 
 impl Constraint {
@@ -140,7 +173,11 @@ pub fn score(cycle: &Cycle<'_>, nodes: &[&NodeInfo]) -> Vec<i64> {
     let crowd = |node: &NodeInfo| -> Option<f64> {
         let mut sum = 0.0;
         for one in &soft {
-            let here = one.counts.get(node.label(&one.key)?).copied();
+            let here = match node.label(&one.key) {
+                Some(value) => one.counts.get(value).copied(),
+                None if cycle.spread.by_default => continue,
+                None => return None,
+            };
             // Many small domains weigh more than few large ones.
             let weight = (one.counts.len() as f64 + 2.0).ln();
             sum += here.unwrap_or_default() as f64 * weight + (one.skew_max - 1) as f64;

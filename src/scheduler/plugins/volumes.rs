@@ -2,9 +2,14 @@
 //!
 //! What binding takes is a [`Plan`]; carrying it out is the binding's business.
 
-use super::{Cycle, NodeInfo, Rejection, Verdict, node_affinity};
+use super::{Cycle, NodeInfo, Rejection, Verdict};
 use crate::{
-    api::{name::Key, object::Object, quantity::Quantity},
+    api::{
+        name::Key,
+        object::Object,
+        placement::{self, Site},
+        quantity::Quantity,
+    },
     scheduler::{affinity::parse, pod::Claim},
 };
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -176,7 +181,7 @@ fn is_reachable(volume: &PersistentVolume, node: &NodeInfo) -> bool {
         .as_ref()
         .and_then(|spec| spec.node_affinity.as_ref());
     let required = affinity.and_then(|affinity| affinity.required.as_ref());
-    required.is_none_or(|selector| node_affinity::selects(selector, node))
+    required.is_none_or(|selector| placement::selects(selector, Site::of(&node.node)))
 }
 
 /// The smallest volume that is free, large enough and reachable from the node.
