@@ -6,7 +6,7 @@
 use super::observe::{Observed, PodUse};
 use crate::{
     api::{object::Object, quantity::Quantity},
-    controllers::pods,
+    controllers::{framework::go_text, pods},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -59,6 +59,7 @@ impl Tolerance {
 /// What all metrics of one look share.
 pub struct Circumstances<'a> {
     pub observed: &'a Observed,
+    pub namespace: &'a str,
     pub current: i32,
     pub tolerance: Tolerance,
     pub now: Timestamp,
@@ -110,24 +111,28 @@ pub fn propose(metric: &MetricSpec, around: &Circumstances<'_>) -> Result<Propos
             status,
         });
     }
-    Err(unserved(metric))
+    Err(unserved(metric, around.namespace))
 }
 
 /// Metrics of others' APIs, which nobody serves here.
-fn unserved(metric: &MetricSpec) -> Problem {
+fn unserved(metric: &MetricSpec, namespace: &str) -> Problem {
     const CUSTOM: &str = "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered";
-    let (reason, name, what) = if let Some(source) = &metric.pods {
-        ("FailedGetPodsMetric", &source.metric.name, "pods metric")
+    let (reason, what, message) = if let Some(source) = &metric.pods {
+        let message = format!("unable to get metric {}: {CUSTOM}", source.metric.name);
+        ("FailedGetPodsMetric", "pods metric", message)
     } else if let Some(source) = &metric.object {
-        (
-            "FailedGetObjectMetric",
-            &source.metric.name,
-            "object metric",
-        )
+        let (kind, name) = (&source.described_object.kind, &source.described_object.name);
+        // In this order: upstream's arguments are mixed up.
+        let message = format!(
+            "unable to get metric {}: {kind} on {namespace} {name}/{CUSTOM}",
+            source.metric.name
+        );
+        ("FailedGetObjectMetric", "object metric", message)
     } else if let Some(source) = &metric.external {
         let name = &source.metric.name;
+        let selector = go_text(source.metric.selector.as_ref());
         let why = format!(
-            "unable to get external metric {name}: unable to fetch metrics from external metrics API: the server could not find the requested resource (get {name}.external.metrics.k8s.io)"
+            "unable to get external metric {namespace}/{name}/{selector}: unable to fetch metrics from external metrics API: the server could not find the requested resource (get {name}.external.metrics.k8s.io)"
         );
         return Problem {
             reason: "FailedGetExternalMetric",
@@ -142,7 +147,6 @@ fn unserved(metric: &MetricSpec) -> Problem {
             message,
         };
     };
-    let message = format!("unable to get metric {name}: {CUSTOM}");
     Problem {
         reason,
         summary: format!("failed to get {what} value: {message}"),
@@ -241,7 +245,10 @@ impl Load {
 
     fn is_known(&self) -> Result<(), String> {
         match self.known.is_empty() {
-            true => Err("did not receive metrics for any ready pods".to_owned()),
+            true => {
+                let why = "did not receive metrics for targeted pods (pods might be unready)";
+                Err(why.to_owned())
+            }
             false => Ok(()),
         }
     }

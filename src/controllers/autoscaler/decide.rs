@@ -108,6 +108,7 @@ impl Draft {
         }
         let around = Circumstances {
             observed,
+            namespace: autoscaler.metadata.namespace.as_deref().unwrap_or_default(),
             current,
             tolerance: tolerance(autoscaler),
             now: self.now,

@@ -282,7 +282,7 @@ fn what_cannot_be_computed_is_said() {
         ),
         (
             vec![("Starting", 100, 50)],
-            "did not receive metrics for any ready pods",
+            "did not receive metrics for targeted pods (pods might be unready)",
             "failed to get cpu utilization: ",
         ),
     ];
@@ -332,4 +332,59 @@ fn bounds_zero_and_selectors() {
         draft.notices[0].message,
         "pods by selector app=web are controlled by multiple HPAs: [{web a} {other a}]"
     );
+}
+
+#[test]
+fn metrics_that_nobody_serves_are_named_as_upstream_names_them() {
+    const CUSTOM: &str = "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered";
+    let target = json!({"type": "AverageValue", "averageValue": "1"});
+    let object = json!({"apiVersion": "v1", "kind": "Service", "name": "db"});
+    let external = |selector: Value| json!({"type": "External", "external": {"metric": {"name": "qps", "selector": selector}, "target": target}});
+    let missing = "unable to fetch metrics from external metrics API: the server could not find the requested resource (get qps.external.metrics.k8s.io)";
+    let table = [
+        (
+            json!({"type": "Pods", "pods": {"metric": {"name": "qps"}, "target": target}}),
+            "FailedGetPodsMetric",
+            "pods metric",
+            format!("unable to get metric qps: {CUSTOM}"),
+        ),
+        (
+            json!({"type": "Object", "object": {"metric": {"name": "qps"}, "describedObject": object, "target": target}}),
+            "FailedGetObjectMetric",
+            "object metric",
+            format!("unable to get metric qps: Service on a db/{CUSTOM}"),
+        ),
+        (
+            external(json!(null)),
+            "FailedGetExternalMetric",
+            "qps external metric",
+            format!("unable to get external metric a/qps/nil: {missing}"),
+        ),
+        (
+            external(
+                json!({"matchLabels": {"q": "x"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["a", "b"]}]}),
+            ),
+            "FailedGetExternalMetric",
+            "qps external metric",
+            format!(
+                "unable to get external metric a/qps/&LabelSelector{{MatchLabels:map[string]string{{q: x,}},MatchExpressions:[]LabelSelectorRequirement{{LabelSelectorRequirement{{Key:k,Operator:In,Values:[a b],}},}},}}: {missing}"
+            ),
+        ),
+    ];
+    for (metric, reason, what, why) in table {
+        let mut look = look(1, &[("Ready", 100, 100)]);
+        look.autoscaler["spec"]["metrics"] = json!([metric]);
+        let draft = look.run();
+        assert_eq!(
+            condition(&draft, "ScalingActive"),
+            format!("False {reason}")
+        );
+        assert_eq!(draft.notices[0].message, why);
+        assert_eq!(
+            draft.notices[1].message,
+            format!(
+                "invalid metrics (1 invalid out of 1), first error is: failed to get {what} value: {why}"
+            )
+        );
+    }
 }

@@ -20,6 +20,6 @@ pub use act::{Acted, Actor};
 pub use action::{Action, Decision, Disk, Failure, Issue, Notice, Question, Write};
 pub use driver::{Controller, start};
 pub use ownership::{Claims, claim, controller_of, controller_ref, is_controlled_by};
-pub use selection::{everything, matches, selector_of};
+pub use selection::{everything, go_text, matches, selector_of};
 pub use watches::{Caches, Watches};
 pub use world::{World, stamp};

@@ -39,6 +39,31 @@ pub fn selector_of(labels: &Labels) -> LabelSelector {
     }
 }
 
+/// As Go prints a pointer to it, which upstream's messages do.
+pub fn go_text(selector: Option<&LabelSelector>) -> String {
+    let Some(selector) = selector else {
+        return "nil".to_owned();
+    };
+    let labels = selector.match_labels.iter().flatten();
+    let labels: String = labels
+        .map(|(key, value)| format!("{key}: {value},"))
+        .collect();
+    let rules = selector.match_expressions.iter().flatten();
+    let rules: String = rules
+        .map(|rule| {
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                rule.key,
+                rule.operator,
+                rule.values.as_deref().unwrap_or_default().join(" ")
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
+    )
+}
+
 /// Whether a selector is so empty that it matches everything.
 pub fn everything(selector: &LabelSelector) -> bool {
     selector
