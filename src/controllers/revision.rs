@@ -32,15 +32,13 @@ pub struct Ground {
     pub update: Arc<ControllerRevision>,
 }
 
-/// Claims pods and finds the current revision; an error is the writes that must come first. `collided` makes the
-/// write that moves the set's names away from one that is taken.
+/// Claims pods and finds the current revision; an error is the writes that must come first.
 pub fn ground<T: Object>(
     set: &T,
     template: &PodTemplateSpec,
     collisions: Option<i32>,
     world: &World,
     selects: impl Fn(&Pod) -> bool,
-    collided: impl FnOnce(i32) -> Write,
 ) -> Result<Ground, Vec<Write>> {
     let key = set.key();
     let pods = world.all::<Pod>();
@@ -64,7 +62,13 @@ pub fn ground<T: Object>(
             update,
         }),
         Current::Missing(write) => Err(vec![*write]),
-        Current::Collision => Err(vec![collided(collisions.unwrap_or_default() + 1)]),
+        Current::Collision => {
+            // Moves the set's names away from the one that is taken.
+            let count = collisions.unwrap_or_default().saturating_add(1);
+            let mut moved = Write::update_status(set);
+            moved.body["status"]["collisionCount"] = count.into();
+            Err(vec![moved])
+        }
     }
 }
 

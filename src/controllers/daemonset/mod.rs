@@ -1,12 +1,13 @@
 //! DaemonSets: one pod on every node that fits.
 
 mod node;
+mod pauses;
 mod plan;
 mod status;
 
 use super::{
     ControllerContext,
-    framework::{self, Controller, Decision, Watches, World, Write, matches},
+    framework::{self, Controller, Decision, Watches, World, matches},
     revision,
 };
 use crate::api::object::Object;
@@ -14,13 +15,22 @@ use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec},
     core::v1::{Node, Pod},
 };
+use pauses::Pauses;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub fn start(ctx: &ControllerContext) {
-    framework::start(ctx, "daemon-set-controller", "daemonset-controller", Sets);
+    framework::start(
+        ctx,
+        "daemon-set-controller",
+        "daemonset-controller",
+        Sets::default(),
+    );
 }
 
-struct Sets;
+#[derive(Default)]
+struct Sets {
+    pauses: Pauses,
+}
 
 impl Controller for Sets {
     type Primary = DaemonSet;
@@ -28,6 +38,10 @@ impl Controller for Sets {
     fn watches(watches: &mut Watches) {
         watches
             .owned::<Pod, DaemonSet>()
+            .adopted::<Pod, DaemonSet>(|set, pod| {
+                let spec = set.spec.as_ref();
+                spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
+            })
             .owned::<ControllerRevision, DaemonSet>()
             .on_change::<Node>(|old, new, caches| {
                 if let (Some(old), Some(new)) = (old, new)
@@ -48,14 +62,9 @@ impl Controller for Sets {
             .status
             .as_ref()
             .and_then(|status| status.collision_count);
-        let ground = revision::ground(
-            set,
-            &spec.template,
-            collisions,
-            world,
-            |pod| matches(&spec.selector, pod.metadata.labels.as_ref()),
-            |count| collided(set, count),
-        );
+        let ground = revision::ground(set, &spec.template, collisions, world, |pod| {
+            matches(&spec.selector, pod.metadata.labels.as_ref())
+        });
         let ground = match ground {
             Ok(ground) => ground,
             Err(first) => {
@@ -65,7 +74,7 @@ impl Controller for Sets {
         };
         let hash = revision::hash_of(&ground.update);
         let view = View::new(set, spec, &ground.pods, hash, world);
-        plan::next(&view, world, &mut decision);
+        plan::next(&view, &self.pauses, world, &mut decision);
         status::report(&view, world, &mut decision);
         let used = |one: &ControllerRevision| {
             let hash = revision::hash_of(one);
@@ -79,15 +88,6 @@ impl Controller for Sets {
         surplus.into_iter().for_each(|write| decision.push(write));
         decision
     }
-}
-
-fn collided(set: &DaemonSet, count: i32) -> Write {
-    let mut status = set.status.clone().unwrap_or_default();
-    status.collision_count = Some(count);
-    Write::update_status(&DaemonSet {
-        status: Some(status),
-        ..set.clone()
-    })
 }
 
 /// A set with its pods by node.

@@ -3,6 +3,7 @@
 use super::{
     View,
     node::{self, Verdict},
+    pauses::Pauses,
 };
 use crate::{
     api::object::Object,
@@ -13,18 +14,15 @@ use crate::{
         share::{self, Round},
     },
 };
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::sync::Arc;
 
-/// A daemon that failed as a whole (it was evicted) stays visible for a moment before it is replaced.
-const FAILED_STAYS: SignedDuration = SignedDuration::from_secs(1);
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-pub fn next(view: &View<'_>, world: &World, decision: &mut Decision) {
+pub fn next(view: &View<'_>, pauses: &Pauses, world: &World, decision: &mut Decision) {
     let mut is_settled = true;
     for (node, verdict) in &view.nodes {
-        is_settled &= manage(view, node, *verdict, world, decision);
+        is_settled &= manage(view, node, *verdict, pauses, world, decision);
     }
     for (name, pods) in &view.by_node {
         let is_known = view.nodes.iter().any(|(node, _)| node.key().name == *name);
@@ -46,6 +44,7 @@ fn manage(
     view: &View<'_>,
     node: &Arc<Node>,
     verdict: Verdict,
+    pauses: &Pauses,
     world: &World,
     decision: &mut Decision,
 ) -> bool {
@@ -62,16 +61,12 @@ fn manage(
             running.push(pod);
             continue;
         }
-        is_settled = false;
-        let since = pod
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(world.now, |time| time.0);
-        if let Some(left) = world.until(since, FAILED_STAYS) {
+        // A node that pauses holds up no other.
+        if let Err(left) = pauses.begin(view.set.uid(), &node.key().name, world.now) {
             decision.again(left);
             continue;
         }
+        is_settled = false;
         let (phase, reason) = match pods::phase(pod) {
             "Failed" => ("failed", "FailedDaemonPod"),
             _ => ("succeeded", "SucceededDaemonPod"),
@@ -160,6 +155,8 @@ fn roll(view: &View<'_>, world: &World, decision: &mut Decision) {
                 lacking += 1;
                 decision.push(deletion(view, old));
             }
+            // A new pod beside one that serves nobody is no surge.
+            (None, Some(_)) if !old_serves => decision.push(creation(view, &node.key().name)),
             (None, Some(old)) => candidates.push((node, old)),
             (_, None) if !new_serves => lacking += 1,
             _ => {}

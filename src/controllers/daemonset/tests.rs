@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::DaemonSetStatus;
 use serde_json::{Value, json};
 
 fn stage(strategy: &Value) -> Stage<Sets> {
-    let mut stage = Stage::new(Sets);
+    let mut stage = Stage::new(Sets::default());
     for name in ["n1", "n2", "n3"] {
         stage.put::<Node>(json!({"metadata": {"name": name, "labels": {"disk": if name == "n3" {"slow"} else {"fast"}}}, "spec": {}}));
     }
@@ -135,4 +135,38 @@ fn on_delete_waits_for_people() {
     run(&mut stage);
     set_image(&mut stage);
     assert_eq!(pods(&stage), ["n1 v1", "n2 v1"]);
+}
+
+#[test]
+fn a_surge_passes_over_pods_that_serve_nobody() {
+    let mut stage = stage(
+        &json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+    );
+    run(&mut stage);
+    for pod in stage.all::<Pod>() {
+        stage.set_pod(&pod.key().name, "a", "Running", node::target(&pod) == "n1");
+    }
+    set_image(&mut stage);
+    assert_eq!(pods(&stage), ["n1 v1", "n1 v2", "n2 v1", "n2 v2"]);
+}
+
+#[test]
+fn a_failed_daemon_is_replaced_after_a_pause_that_grows() {
+    let mut stage = stage(&json!({"type": "RollingUpdate"}));
+    run(&mut stage);
+    let mut fail = || {
+        let pods = stage.all::<Pod>();
+        let found = pods.iter().find(|pod| node::target(pod) == "n1").unwrap();
+        stage.set_pod(&found.key().name, "a", "Failed", false);
+        stage.settle();
+        let left = stage.find::<Pod>("a", &found.key().name);
+        let is_gone = left.is_none_or(|pod| pod.is_deleting());
+        let after = stage.again_after;
+        // The old one goes, the new one comes.
+        run(&mut stage);
+        run(&mut stage);
+        (is_gone, after.map(|after| after.as_secs()))
+    };
+    assert_eq!(fail(), (true, None));
+    assert_eq!(fail(), (false, Some(1)));
 }

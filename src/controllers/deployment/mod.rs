@@ -34,7 +34,10 @@ impl Controller for Deployments {
     fn watches(watches: &mut Watches) {
         watches
             .owned::<ReplicaSet, Deployment>()
-            .on::<ReplicaSet>(would_adopt)
+            .adopted::<ReplicaSet, Deployment>(|deployment, set| {
+                let spec = deployment.spec.as_ref();
+                spec.is_some_and(|spec| matches(&spec.selector, set.metadata.labels.as_ref()))
+            })
             .on_change::<Pod>(|old, new, caches| match (old, new) {
                 // `Recreate` waits for the last old pod.
                 (Some(gone), None) => of_pod(gone, caches).into_iter().collect(),
@@ -80,20 +83,6 @@ impl Controller for Deployments {
             .for_each(|write| decision.push(write));
         decision
     }
-}
-
-/// A set that nobody controls concerns the deployments that select it.
-fn would_adopt(set: &ReplicaSet, caches: &Caches) -> Vec<Key> {
-    if controller_of(&set.metadata).is_some() {
-        return Vec::new();
-    }
-    let deployments = caches.all::<Deployment>();
-    let namespace = set.key().namespace;
-    let selecting = deployments.in_namespace(&namespace).filter(|deployment| {
-        let spec = deployment.spec.as_ref();
-        spec.is_some_and(|spec| matches(&spec.selector, set.metadata.labels.as_ref()))
-    });
-    selecting.map(|deployment| deployment.key()).collect()
 }
 
 fn of_pod(pod: &Pod, caches: &Caches) -> Option<Key> {

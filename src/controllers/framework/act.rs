@@ -293,7 +293,7 @@ enum Group {
     Disk(Disk),
     Issue(Issue),
     Ask(Box<Question>),
-    /// One write, or several creations or deletions of one kind.
+    /// One write, or several creations, deletions or patches of one kind.
     Writes(Vec<Write>),
 }
 
@@ -317,7 +317,8 @@ fn groups(actions: Vec<Action>) -> Vec<Group> {
 }
 
 fn go_together(first: &Write, next: &Write) -> bool {
-    matches!(first.verb, Verb::Create | Verb::Delete)
+    matches!(first.verb, Verb::Create | Verb::Delete | Verb::Patch)
         && first.verb == next.verb
         && first.resource == next.resource
+        && first.subresource == next.subresource
 }

@@ -14,6 +14,7 @@ use crate::{
         object::Object,
     },
     client::Snapshot,
+    kinds::{self, UpdateContext},
     pki::{Pki, ServerNames},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -309,6 +310,7 @@ impl<C: Controller> Stage<C> {
                 } else if write.is_status() || write.subresource == Some("approval") {
                     new["status"] = write.body["status"].clone();
                     clean(&mut new);
+                    accept_status(write, &old, &new);
                 } else {
                     new = write.body.clone();
                     if !old["status"].is_null() {
@@ -447,6 +449,23 @@ fn merge(target: &mut Value, patch: &Value) {
             merge(&mut target[name], value);
         }
     }
+}
+
+/// What the API server would refuse, no controller may write.
+fn accept_status(write: &Write, old: &Value, new: &Value) {
+    let at = &write.resource;
+    let kind = kinds::find(&at.group, &at.version, &at.resource);
+    let Some(validate) = kind.and_then(|kind| kind.hooks.validate_update) else {
+        return;
+    };
+    let subresource = write.subresource;
+    let context = UpdateContext { old, subresource };
+    let found = validate(new, context);
+    let about_status: Vec<_> = found
+        .iter()
+        .filter(|cause| cause.field.starts_with("status"))
+        .collect();
+    assert!(about_status.is_empty(), "{about_status:?} in {new}");
 }
 
 /// Absent and null are one.

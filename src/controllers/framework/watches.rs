@@ -78,6 +78,23 @@ impl Watches {
         self
     }
 
+    /// An object that nobody controls wakes those who would adopt it.
+    pub fn adopted<T: Object, P: Object>(
+        &mut self,
+        would_adopt: fn(&P, &T) -> bool,
+    ) -> &mut Watches {
+        self.on::<T>(move |object, caches| {
+            if controller_of(object.metadata()).is_some() {
+                return Vec::new();
+            }
+            let all = caches.all::<P>();
+            let near = all.in_namespace(object.metadata().namespace.as_deref().unwrap_or_default());
+            near.filter(|one| would_adopt(one, object))
+                .map(|one| one.key())
+                .collect()
+        })
+    }
+
     /// A change of an object wakes its controlling owner, if that is a `P`.
     pub fn owned<T: Object, P: Object>(&mut self) -> &mut Watches {
         self.on::<T>(|object, _| controlling_key::<T, P>(object).into_iter().collect())

@@ -1,16 +1,20 @@
 //! Counts finished pods exactly once: note the uid, remove the finalizer, add to the number.
 
 use super::{
-    TRACKING, count as as_i32, index,
+    TRACKING, condition, count as as_i32, index,
     survey::{Survey, is_tracked},
 };
 use crate::{
     api::object::Object,
+    client::Snapshot,
     controllers::{framework::Write, pods},
 };
-use k8s_openapi::api::{batch::v1::JobStatus, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::{Job, JobStatus},
+    core::v1::Pod,
+};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Uids waiting to become a number; more wait for the next pass.
 const UNCOUNTED_MAX: usize = 500;
@@ -24,6 +28,7 @@ pub fn count(survey: &Survey<'_>, status: &mut JobStatus) -> Vec<Write> {
         .map(|pod| (pod.uid(), pod.as_ref()))
         .collect();
     let mut strips = Vec::new();
+    let held = held(survey, status);
     let mut noted = status.uncounted_terminated_pods.clone().unwrap_or_default();
     let succeeded = settle(noted.succeeded.take(), &tracked, &mut strips);
     let failed = settle(noted.failed.take(), &tracked, &mut strips);
@@ -36,8 +41,10 @@ pub fn count(survey: &Survey<'_>, status: &mut JobStatus) -> Vec<Write> {
         let fresh = survey.succeeded.iter().filter(|pod| is_tracked(pod));
         note(fresh.map(|pod| pod.uid()), &mut succeeded_uids);
     }
-    for pod in survey.failed.iter().filter(|pod| is_tracked(pod)) {
-        if !survey.counts(pod) {
+    let failed_pods = survey.failed.iter().filter(|pod| is_tracked(pod));
+    for pod in failed_pods.filter(|pod| !held.contains(pod.uid())) {
+        // Indexes that are no longer wanted cannot fail.
+        if !survey.counts(pod) || survey.is_beyond(pod) {
             strips.push(untrack(pod));
         } else {
             note([pod.uid()].into_iter(), &mut failed_uids);
@@ -50,6 +57,39 @@ pub fn count(survey: &Survey<'_>, status: &mut JobStatus) -> Vec<Write> {
     strips
 }
 
+/// The last failed pod of each index that is to be tried again. Only it knows how often the index has failed, so it
+/// must not go before its successor, which inherits the number.
+fn held<'a>(survey: &Survey<'a>, status: &JobStatus) -> HashSet<&'a str> {
+    let is_ending = ["FailureTarget", "SuccessCriteriaMet"]
+        .into_iter()
+        .any(|type_| condition(status, type_).is_some());
+    if survey.spec.backoff_limit_per_index.is_none() || is_ending {
+        return HashSet::new();
+    }
+    let totals = Totals::of(survey, status);
+    let mut settled = &totals.completed | &totals.failed_indexes;
+    settled.extend(survey.active_indexes());
+    let mut last: HashMap<i32, &'a Pod> = HashMap::new();
+    for pod in survey.failed.iter().filter(|pod| is_tracked(pod)) {
+        let below = survey.completions().unwrap_or_default();
+        let index = index::of(pod).filter(|index| *index < below && !settled.contains(index));
+        if let Some(index) = index {
+            let known = last.entry(index).or_insert(pod);
+            if failures_before(pod) > failures_before(known) {
+                *known = pod;
+            }
+        }
+    }
+    last.into_values().map(Object::uid).collect()
+}
+
+/// How often the pod's index had failed when the pod was made.
+fn failures_before(pod: &Pod) -> i32 {
+    let annotations = pod.metadata.annotations.as_ref();
+    let text = annotations.and_then(|all| all.get(FAILURE_COUNT));
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 /// Takes the tracking finalizer off a pod.
 pub fn untrack(pod: &Pod) -> Write {
     let finalizers = pod.metadata.finalizers.iter().flatten();
@@ -60,6 +100,25 @@ pub fn untrack(pod: &Pod) -> Write {
         "finalizers": left,
     }});
     Write::patch::<Pod>(pod.key(), patch)
+}
+
+/// A pod is counted while it belongs to the job: who is adopted gets the finalizer, who is let go loses it. Nobody
+/// else would take it off.
+pub fn track_claimed(job: &Job, pods: &Snapshot<Pod>, patch: &mut Write) {
+    let Some(pod) = pods.get(&patch.key) else {
+        return;
+    };
+    let owners = patch.body["metadata"]["ownerReferences"].as_array();
+    let is_adopted = owners.is_some_and(|all| all.iter().any(|one| one["uid"] == job.uid()));
+    let old = pod.metadata.finalizers.iter().flatten();
+    let mut finalizers: Vec<&str> = old
+        .map(String::as_str)
+        .filter(|one| *one != TRACKING)
+        .collect();
+    if is_adopted {
+        finalizers.push(TRACKING);
+    }
+    patch.body["metadata"]["finalizers"] = json!(finalizers);
 }
 
 struct Settled {
@@ -161,13 +220,8 @@ impl Totals {
             let Some(index) = index::of(pod).filter(|&index| index < below) else {
                 continue;
             };
-            let annotations = pod.metadata.annotations.as_ref();
-            let before = annotations.and_then(|all| all.get(FAILURE_COUNT));
-            let before: i32 = before
-                .and_then(|text| text.parse().ok())
-                .unwrap_or_default();
             let failures = self.index_failures.entry(index).or_default();
-            *failures = (*failures).max(before + 1);
+            *failures = (*failures).max(failures_before(pod).saturating_add(1));
             let fails_at_once =
                 super::policy::verdict(survey.spec, pod) == super::policy::Verdict::FailIndex;
             if *failures > limit || fails_at_once {

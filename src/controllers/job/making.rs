@@ -2,10 +2,10 @@
 
 use super::{
     TRACKING,
-    account::{FAILURE_COUNT, Totals},
+    account::{self, FAILURE_COUNT, Totals},
     index::{self, INDEX},
     seconds,
-    survey::{Survey, ended_at},
+    survey::{Survey, ended_at, is_tracked},
 };
 use crate::{
     api::object::Object,
@@ -28,33 +28,36 @@ const BACKOFF_SECONDS: i64 = 10;
 const BACKOFF_MAX_SECONDS: i64 = 600;
 
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct Made<'a> {
     pub created: usize,
-    pub deleted: usize,
+    pub deleted: Vec<&'a Pod>,
+}
+
+impl<'a> Made<'a> {
+    pub fn without(deleted: &[&'a Pod]) -> Made<'a> {
+        Made {
+            created: 0,
+            deleted: deleted.to_vec(),
+        }
+    }
 }
 
 /// Creates what is missing, deletes what is too much.
-pub fn adjust(
-    survey: &Survey<'_>,
+pub fn adjust<'a>(
+    survey: &Survey<'a>,
     totals: &Totals,
     world: &World,
     decision: &mut Decision,
-) -> Made {
+) -> Made<'a> {
     let active = survey.active.len();
     let wanted = wanted_active(survey, totals, active);
     if active > wanted {
         // The youngest and least ready lose least.
         let mut order = survey.active.clone();
         order.sort_by_key(|pod| (pods::is_ready(pod), std::cmp::Reverse(created(pod))));
-        let surplus = (active - wanted).min(BURST);
-        order
-            .iter()
-            .take(surplus)
-            .for_each(|pod| decision.push(deletion(survey.job, pod)));
-        return Made {
-            created: 0,
-            deleted: surplus,
-        };
+        order.truncate((active - wanted).min(BURST));
+        withdraw(survey.job, &order, decision);
+        return Made::without(&order);
     }
     let leaving = if survey.replaces_failed_only() {
         survey.terminating
@@ -97,7 +100,17 @@ pub fn adjust(
     }
     Made {
         created,
-        deleted: 0,
+        deleted: Vec::new(),
+    }
+}
+
+/// Deletes pods that are not wanted any more. They lose the finalizer first: nobody shall count them as failures.
+pub fn withdraw(job: &Job, pods: &[&Pod], decision: &mut Decision) {
+    for pod in pods.iter().filter(|pod| is_tracked(pod)) {
+        decision.push(account::untrack(pod));
+    }
+    for pod in pods {
+        decision.push(deletion(job, pod));
     }
 }
 

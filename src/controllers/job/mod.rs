@@ -14,8 +14,7 @@ mod survey;
 use super::{
     ControllerContext,
     framework::{
-        self, Caches, Controller, Decision, Notice, Watches, World, Write, claim, controller_of,
-        matches,
+        self, Controller, Decision, Notice, Watches, World, Write, claim, controller_of, matches,
     },
     pods,
 };
@@ -44,7 +43,12 @@ impl Controller for Jobs {
     type Primary = Job;
 
     fn watches(watches: &mut Watches) {
-        watches.owned::<Pod, Job>().on::<Pod>(would_adopt);
+        watches.owned::<Pod, Job>().adopted::<Pod, Job>(|job, pod| {
+            let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let labels = pod.metadata.labels.as_ref();
+            selector.is_some_and(|selector| matches(selector, labels))
+        });
+        watches.on::<Pod>(|pod, _| left_by(pod).into_iter().collect());
     }
 
     fn reconcile(&self, job: &Job, world: &World) -> Decision {
@@ -67,14 +71,19 @@ impl Controller for Jobs {
                 })
             },
         );
-        claims
-            .patches
-            .into_iter()
-            .for_each(|patch| decision.push(patch));
+        let is_settled = claims.patches.is_empty();
+        for mut patch in claims.patches {
+            account::track_claimed(job, all, &mut patch);
+            decision.push(patch);
+        }
         if is_finished(job) || job.is_deleting() {
             // Nobody counts any more: let the pods go.
             let held = claims.owned.iter().filter(|pod| survey::is_tracked(pod));
             held.for_each(|pod| decision.push(account::untrack(pod)));
+            return decision;
+        }
+        if !is_settled {
+            // What is about to be adopted counts in the next pass; until then no pod is made in its place.
             return decision;
         }
         let survey = Survey::new(job, spec, &claims.owned);
@@ -82,7 +91,7 @@ impl Controller for Jobs {
         decision
     }
 
-    /// A job that is gone holds nobody: pods that survived it lose the finalizer.
+    /// A job that is gone holds nobody: pods that survived it, as its own or as orphans, lose the finalizer.
     fn gone(&self, key: &Key, world: &World) -> Decision {
         let mut decision = Decision::default();
         let pods = world.all::<Pod>().in_namespace(&key.namespace);
@@ -90,11 +99,21 @@ impl Controller for Jobs {
             let owner = controller_of(&pod.metadata);
             let was_its =
                 owner.is_some_and(|owner| owner.kind == Job::KIND && owner.name == key.name);
-            survey::is_tracked(pod) && was_its
+            survey::is_tracked(pod) && (was_its || left_by(pod).as_ref() == Some(key))
         });
         orphans.for_each(|pod| decision.push(account::untrack(pod)));
         decision
     }
+}
+
+/// The job that left a pod behind which nobody controls and which still waits to be counted.
+fn left_by(pod: &Pod) -> Option<Key> {
+    if controller_of(&pod.metadata).is_some() || !survey::is_tracked(pod) {
+        return None;
+    }
+    let labels = pod.metadata.labels.as_ref()?;
+    let name = labels.get("batch.kubernetes.io/job-name")?;
+    Some(Key::new(pod.key().namespace, name.clone()))
 }
 
 fn work(survey: &Survey<'_>, world: &World, decision: &mut Decision) {
@@ -107,35 +126,27 @@ fn work(survey: &Survey<'_>, world: &World, decision: &mut Decision) {
     if spec.backoff_limit_per_index.is_some() {
         status.failed_indexes = index::format(&totals.failed_indexes);
     }
-    let is_suspended = spec.suspend == Some(true);
-    let end = ending::of(survey, &status, &totals, world);
-    let mut active = survey.active.len();
-    if let Some(end) = &end {
+    let made = if let Some(end) = ending::of(survey, &status, &totals, world) {
         for pod in &survey.active {
             decision.push(making::deletion(job, pod));
         }
-        active = 0;
-        ending::announce(survey, end, &mut status, world, decision);
-    } else if is_suspended {
-        for pod in &survey.active {
-            decision.push(making::deletion(job, pod));
-        }
-        active = 0;
+        ending::announce(survey, &end, &mut status, world, decision);
+        making::Made::without(&survey.active)
+    } else if spec.suspend == Some(true) {
+        making::withdraw(job, &survey.active, decision);
+        making::Made::without(&survey.active)
     } else {
-        let made = making::adjust(survey, &totals, world, decision);
-        active = (active + made.created).saturating_sub(made.deleted);
         if let Some(left) = ending::until_deadline(survey, &status, world) {
             decision.again(left);
         }
-    }
-    status.active = nonzero(active);
-    status.ready = Some(count(
-        survey
-            .active
-            .iter()
-            .filter(|pod| pods::is_ready(pod))
-            .count(),
-    ));
+        making::adjust(survey, &totals, world, decision)
+    };
+    // Those that go in this pass count neither as active nor as ready: never more ready than active.
+    let stays = |pod: &&&Pod| !made.deleted.iter().any(|gone| gone.uid() == pod.uid());
+    let staying: Vec<&&Pod> = survey.active.iter().filter(stays).collect();
+    let ready = staying.iter().filter(|pod| pods::is_ready(pod)).count();
+    status.active = nonzero(staying.len() + made.created);
+    status.ready = Some(count(ready));
     status.terminating = Some(count(survey.terminating));
     if Some(&status) != job.status.as_ref() {
         let status = Some(status);
@@ -221,19 +232,6 @@ fn nonzero(number: usize) -> Option<i32> {
 
 fn seconds(number: i64) -> SignedDuration {
     SignedDuration::from_secs(number)
-}
-
-fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
-    if controller_of(&pod.metadata).is_some() {
-        return Vec::new();
-    }
-    let jobs = caches.all::<Job>();
-    let namespace = pod.key().namespace;
-    let selecting = jobs.in_namespace(&namespace).filter(|job| {
-        let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|selector| matches(selector, pod.metadata.labels.as_ref()))
-    });
-    selecting.map(|job| job.key()).collect()
 }
 
 #[cfg(test)]

@@ -47,9 +47,10 @@ impl<'a> Survey<'a> {
         survey
     }
 
-    /// A pod that is being deleted has failed, unless only really failed pods are replaced.
+    /// A pod that is being deleted has failed, unless only really failed pods are replaced, or it was withdrawn.
     fn has_failed(&self, pod: &Pod) -> bool {
-        pods::phase(pod) == "Failed" || (pod.is_deleting() && !self.replaces_failed_only())
+        let is_lost = pod.is_deleting() && is_tracked(pod);
+        pods::phase(pod) == "Failed" || (is_lost && !self.replaces_failed_only())
     }
 
     pub fn replaces_failed_only(&self) -> bool {
@@ -70,6 +71,12 @@ impl<'a> Survey<'a> {
     /// Whether the pod's end makes the job's failures one more.
     pub fn counts(&self, pod: &Pod) -> bool {
         policy::verdict(self.spec, pod).is_counted()
+    }
+
+    /// Whether the pod works on an index that the job does not have (any more).
+    pub fn is_beyond(&self, pod: &Pod) -> bool {
+        let below = self.completions().unwrap_or_default();
+        self.is_indexed() && index::of(pod).is_none_or(|index| index >= below)
     }
 
     /// Indexes within `completions` whose pods are active.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::controllers::framework::testing::Stage;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 fn stage(spec: &Value) -> Stage<Jobs> {
@@ -178,6 +179,84 @@ fn suspension_removes_pods_and_restarts_the_clock() {
         (active(&stage).len(), conditions(&stage)),
         (0, vec!["Suspended=True JobSuspended".to_owned()])
     );
+    assert_eq!(status(&stage).failed, None);
+    let told = stage
+        .events
+        .iter()
+        .filter(|event| event.contains("Suspended"));
+    assert_eq!(told.count(), 2);
+}
+
+#[test]
+fn pods_that_are_too_many_or_suspended_have_not_failed() {
+    let mut stage = stage(&json!({"completions": 9, "parallelism": 3, "backoffLimit": 0}));
+    stage.run_pods();
+    stage.settle();
+    assert_eq!(
+        (status(&stage).active, status(&stage).ready),
+        (Some(3), Some(3))
+    );
+    for (parallelism, suspend) in [(1, false), (1, true)] {
+        stage.edit::<Job>("a", "job", |job| {
+            let spec = job.spec.as_mut().unwrap();
+            (spec.parallelism, spec.suspend) = (Some(parallelism), Some(suspend));
+        });
+        stage.settle();
+        let left = i32::from(!suspend);
+        let found = (
+            status(&stage).active,
+            status(&stage).ready,
+            status(&stage).failed,
+        );
+        assert_eq!(found, ((left > 0).then_some(left), Some(left), None));
+    }
+    assert!(!stage.all::<Pod>().iter().any(survey::is_tracked));
+}
+
+#[test]
+fn an_index_knows_its_failures_although_pods_are_deleted() {
+    let mut stage = stage(
+        &json!({"completions": 1, "parallelism": 1, "completionMode": "Indexed", "backoffLimitPerIndex": 1, "backoffLimit": 100}),
+    );
+    let first = active(&stage)[0].key().name;
+    end(&mut stage, "Failed", 1);
+    let pod: Pod = stage.get("a", &first);
+    assert!(survey::is_tracked(&pod), "its number would go with it");
+    stage.advance(10);
+    stage.settle();
+    assert!(!survey::is_tracked(&stage.get("a", &first)));
+    stage.remove::<Pod>("a", &first);
+    assert_eq!(
+        active(&stage)[0].metadata.annotations.as_ref().unwrap()[account::FAILURE_COUNT],
+        "1"
+    );
+    end(&mut stage, "Failed", 1);
+    assert_eq!(
+        conditions(&stage).last().unwrap(),
+        "Failed=True FailedIndexes"
+    );
+    assert_eq!(status(&stage).failed, Some(2));
+    assert!(!stage.all::<Pod>().iter().any(survey::is_tracked));
+}
+
+#[test]
+fn restarts_of_init_containers_count_too() {
+    let mut stage = stage(
+        &json!({"completions": 1, "backoffLimit": 2, "template": {"spec": {"restartPolicy": "OnFailure", "containers": [{"name": "c"}]}}}),
+    );
+    let name = active(&stage)[0].key().name;
+    stage.set_pod(&name, "a", "Pending", false);
+    stage.edit::<Pod>("a", &name, |pod| {
+        let status =
+            json!([{"name": "i", "image": "", "imageID": "", "ready": false, "restartCount": 2}]);
+        pod.status.as_mut().unwrap().init_container_statuses =
+            serde_json::from_value(status).unwrap();
+    });
+    stage.settle();
+    assert_eq!(
+        conditions(&stage),
+        ["FailureTarget=True BackoffLimitExceeded"]
+    );
 }
 
 #[test]
@@ -223,4 +302,48 @@ fn rules_ignore_or_end() {
             "{action}"
         );
     }
+}
+
+#[test]
+fn who_leaves_a_job_is_held_by_nobody() {
+    let mut stage = stage(
+        &json!({"parallelism": 2, "completions": 2, "selector": {"matchLabels": {"job-name": "job"}}}),
+    );
+    let names: Vec<String> = active(&stage).iter().map(|pod| pod.key().name).collect();
+    let edit = |stage: &mut Stage<Jobs>, change: fn(&mut ObjectMeta)| {
+        stage.edit::<Pod>("a", &names[0], |pod| change(&mut pod.metadata));
+        stage.settle();
+        let pod: Pod = stage.get("a", &names[0]);
+        (
+            controller_of(&pod.metadata).is_some(),
+            survey::is_tracked(&pod),
+        )
+    };
+    let orphaned = |meta: &mut ObjectMeta| (meta.owner_references, meta.finalizers) = (None, None);
+    assert_eq!(edit(&mut stage, orphaned), (true, true));
+    assert_eq!(edit(&mut stage, |meta| meta.labels = None), (false, false));
+    // Left behind by a job that was deleted without its pods.
+    stage.edit::<Pod>("a", &names[1], |pod| pod.metadata.owner_references = None);
+    let pod: Pod = stage.get("a", &names[1]);
+    assert_eq!(left_by(&pod), Some(Key::new("a", "job")));
+    stage.remove::<Job>("a", "job");
+    stage.pass_over(&[Key::new("a", "job")]);
+    assert!(!survey::is_tracked(&stage.get("a", &names[1])));
+}
+
+#[test]
+fn a_job_that_shrinks_to_what_is_done_has_no_failures() {
+    let mut stage =
+        stage(&json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed"}));
+    end(&mut stage, "Succeeded", 1);
+    stage.edit::<Job>("a", "job", |job| {
+        let spec = job.spec.as_mut().unwrap();
+        (spec.completions, spec.parallelism) = (Some(1), Some(1));
+    });
+    stage.settle();
+    stage.run_pods();
+    stage.settle();
+    assert!(is_finished(&stage.get("a", "job")));
+    let found = (status(&stage).succeeded, status(&stage).failed);
+    assert_eq!(found, (Some(1), None));
 }

@@ -2,16 +2,10 @@
 
 use super::Wanted;
 use crate::{
-    api::{
-        name::Key,
-        object::{Object, typed},
-    },
+    api::object::typed,
     controllers::{
         ControllerContext,
-        framework::{
-            self, Caches, Controller, Decision, Watches, World, Write, claim, controller_of,
-            matches, selector_of,
-        },
+        framework::{self, Controller, Decision, Watches, World, Write, matches, selector_of},
     },
 };
 use k8s_openapi::{
@@ -33,7 +27,10 @@ impl Controller for Elder {
     fn watches(watches: &mut Watches) {
         watches
             .owned::<Pod, ReplicationController>()
-            .on::<Pod>(would_adopt);
+            .adopted::<Pod, ReplicationController>(|elder, pod| {
+                let labels = pod.metadata.labels.as_ref();
+                selector(elder).is_some_and(|selector| matches(&selector, labels))
+            });
     }
 
     fn reconcile(&self, elder: &ReplicationController, world: &World) -> Decision {
@@ -41,14 +38,6 @@ impl Controller for Elder {
         let (Some(spec), Some(selector)) = (&elder.spec, selector(elder)) else {
             return decision;
         };
-        let all = world.all::<Pod>();
-        let namespace = elder.key().namespace;
-        let claims = claim(
-            elder,
-            all.controlled_by(&namespace, elder.uid()).cloned(),
-            all.uncontrolled(&namespace).cloned(),
-            |pod: &Pod| matches(&selector, pod.metadata.labels.as_ref()),
-        );
         let template = spec.template.clone().unwrap_or_default();
         let wanted = Wanted {
             owner: elder,
@@ -56,18 +45,9 @@ impl Controller for Elder {
             min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
             template: &template,
         };
-        let is_settled = claims.patches.is_empty();
-        claims
-            .patches
-            .into_iter()
-            .for_each(|patch| decision.push(patch));
-        if is_settled && !elder.is_deleting() {
-            for write in wanted.adjust(&claims.owned, &claims.owned, world) {
-                decision.push(write);
-            }
-        }
         let old = elder.status.clone().unwrap_or_default();
-        let status = wanted.status(&recast(&old), &claims.owned, world, &mut decision);
+        let before = recast(&old);
+        let status = wanted.keep(&selector, <[_]>::to_vec, &before, world, &mut decision);
         let status: ReplicationControllerStatus = recast(&status);
         if status != old {
             let status = Some(status);
@@ -90,18 +70,6 @@ fn recast<A: Serialize, B: DeserializeOwned>(status: &A) -> B {
 fn selector(elder: &ReplicationController) -> Option<LabelSelector> {
     let labels = elder.spec.as_ref()?.selector.as_ref()?;
     (!labels.is_empty()).then(|| selector_of(labels))
-}
-
-fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
-    if controller_of(&pod.metadata).is_some() {
-        return Vec::new();
-    }
-    let elders = caches.all::<ReplicationController>();
-    let namespace = pod.key().namespace;
-    let selecting = elders.in_namespace(&namespace).filter(|elder| {
-        selector(elder).is_some_and(|selector| matches(&selector, pod.metadata.labels.as_ref()))
-    });
-    selecting.map(|elder| elder.key()).collect()
 }
 
 #[cfg(test)]

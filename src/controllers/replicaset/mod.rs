@@ -11,13 +11,16 @@ pub use controller::start as start_replication_controllers;
 pub use set::start as start_replica_sets;
 
 use super::{
-    framework::{Decision, Notice, World, Write, controller_ref},
+    framework::{Decision, Notice, World, Write, claim, controller_ref, is_controlled_by, matches},
     pods,
 };
 use crate::api::{call::Verb, object::Object};
-use k8s_openapi::api::{
-    apps::v1::{ReplicaSetCondition, ReplicaSetStatus},
-    core::v1::{Pod, PodTemplateSpec},
+use k8s_openapi::{
+    api::{
+        apps::v1::{ReplicaSetCondition, ReplicaSetStatus},
+        core::v1::{Pod, PodTemplateSpec},
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -45,6 +48,45 @@ struct Counts {
 }
 
 impl<O: Object> Wanted<'_, O> {
+    /// One pass: claims pods, makes or removes some, and returns what is to be reported. `related` names all pods that
+    /// belong to the same application, given those of the owner.
+    fn keep(
+        &self,
+        selector: &LabelSelector,
+        related: impl FnOnce(&[Arc<Pod>]) -> Vec<Arc<Pod>>,
+        old: &ReplicaSetStatus,
+        world: &World,
+        decision: &mut Decision,
+    ) -> ReplicaSetStatus {
+        let all = world.all::<Pod>();
+        let (namespace, uid) = (self.owner.key().namespace, self.owner.uid());
+        // What has ended is neither adopted nor let go.
+        let mine = all.controlled_by(&namespace, uid);
+        let orphans = all.uncontrolled(&namespace);
+        let claims = claim(
+            self.owner,
+            mine.cloned(),
+            orphans.filter(|pod| pods::is_active(pod)).cloned(),
+            |pod: &Pod| {
+                let has_ended = !pods::is_active(pod) && is_controlled_by(&pod.metadata, uid);
+                has_ended || matches(selector, pod.metadata.labels.as_ref())
+            },
+        );
+        let is_settled = claims.patches.is_empty();
+        claims
+            .patches
+            .into_iter()
+            .for_each(|patch| decision.push(patch));
+        // What is about to be adopted counts in the next pass; until then no pod is made in its place.
+        if is_settled && !self.owner.is_deleting() {
+            let related = related(&claims.owned);
+            for write in self.adjust(&claims.owned, &related, world) {
+                decision.push(write);
+            }
+        }
+        self.status(old, &claims.owned, world, decision)
+    }
+
     fn count(&self, owned: &[Arc<Pod>], world: &World) -> Counts {
         let mut counts = Counts::default();
         let template = pods::labels_of(self.template);

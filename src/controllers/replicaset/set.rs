@@ -2,13 +2,10 @@
 
 use super::Wanted;
 use crate::{
-    api::{name::Key, object::Object},
+    api::object::Object,
     controllers::{
         ControllerContext,
-        framework::{
-            self, Caches, Controller, Decision, Watches, World, Write, claim, controller_of,
-            matches,
-        },
+        framework::{self, Controller, Decision, Watches, World, Write, controller_of, matches},
     },
 };
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
@@ -25,7 +22,12 @@ impl Controller for Sets {
     type Primary = ReplicaSet;
 
     fn watches(watches: &mut Watches) {
-        watches.owned::<Pod, ReplicaSet>().on::<Pod>(would_adopt);
+        watches
+            .owned::<Pod, ReplicaSet>()
+            .adopted::<Pod, ReplicaSet>(|set, pod| {
+                let spec = set.spec.as_ref();
+                spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
+            });
     }
 
     fn reconcile(&self, set: &ReplicaSet, world: &World) -> Decision {
@@ -33,14 +35,6 @@ impl Controller for Sets {
         let Some(spec) = &set.spec else {
             return decision;
         };
-        let all = world.all::<Pod>();
-        let namespace = set.key().namespace;
-        let claims = claim(
-            set,
-            all.controlled_by(&namespace, set.uid()).cloned(),
-            all.uncontrolled(&namespace).cloned(),
-            |pod: &Pod| matches(&spec.selector, pod.metadata.labels.as_ref()),
-        );
         let template = spec.template.clone().unwrap_or_default();
         let wanted = Wanted {
             owner: set,
@@ -48,20 +42,9 @@ impl Controller for Sets {
             min_ready_seconds: spec.min_ready_seconds.unwrap_or_default(),
             template: &template,
         };
-        let is_settled = claims.patches.is_empty();
-        claims
-            .patches
-            .into_iter()
-            .for_each(|patch| decision.push(patch));
-        // What is about to be adopted counts in the next pass; until then no pod is made in its place.
-        if is_settled && !set.is_deleting() {
-            let related = related(set, world);
-            for write in wanted.adjust(&claims.owned, &related, world) {
-                decision.push(write);
-            }
-        }
         let old = set.status.clone().unwrap_or_default();
-        let status = wanted.status(&old, &claims.owned, world, &mut decision);
+        let related = |_: &[Arc<Pod>]| related(set, world);
+        let status = wanted.keep(&spec.selector, related, &old, world, &mut decision);
         if status != old {
             let status = Some(status);
             decision.push(Write::update_status(&ReplicaSet {
@@ -85,20 +68,6 @@ fn related(set: &ReplicaSet, world: &World) -> Vec<Arc<Pod>> {
     sets.flat_map(|set| pods.controlled_by(&namespace, set.uid()))
         .cloned()
         .collect()
-}
-
-/// A pod that nobody controls concerns the sets that select it.
-fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
-    if controller_of(&pod.metadata).is_some() {
-        return Vec::new();
-    }
-    let sets = caches.all::<ReplicaSet>();
-    let namespace = pod.key().namespace;
-    let selecting = sets.in_namespace(&namespace).filter(|set| {
-        let spec = set.spec.as_ref();
-        spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
-    });
-    selecting.map(|set| set.key()).collect()
 }
 
 #[cfg(test)]
@@ -177,6 +146,23 @@ mod tests {
         stage.settle();
         assert_eq!(owner(&stage.get("a", "stray")), None);
         assert_eq!(stage.all::<Pod>().len(), 3);
+    }
+
+    #[test]
+    fn what_has_ended_is_neither_adopted_nor_let_go() {
+        let mut stage = Stage::new(Sets);
+        stage.put::<Pod>(pod("stray"));
+        stage.set_pod("stray", "a", "Succeeded", false);
+        stage.put::<ReplicaSet>(set(1));
+        stage.settle();
+        let owner = |pod: &Pod| controller_of(&pod.metadata).is_some();
+        assert!(!owner(&stage.get("a", "stray")));
+        let mut all = stage.all::<Pod>().into_iter();
+        let name = all.find(owner).unwrap().key().name;
+        stage.set_pod(&name, "a", "Failed", false);
+        stage.edit::<Pod>("a", &name, |pod| pod.metadata.labels = None);
+        stage.settle();
+        assert!(owner(&stage.get("a", &name)));
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! StatefulSets: pods with a number, a name and storage of their own, made and removed in order.
 
+mod claim;
 mod plan;
 mod pod;
 mod status;
 
 use super::{
     ControllerContext,
-    framework::{
-        self, Caches, Controller, Decision, Watches, World, Write, controller_of, matches,
-    },
+    framework::{self, Controller, Decision, Watches, World, matches},
     revision,
+    share::{self, Round},
 };
-use crate::api::{name::Key, object::Object};
+use crate::api::object::Object;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec},
     core::v1::{PersistentVolumeClaim, Pod},
@@ -34,10 +34,22 @@ impl Controller for Sets {
 
     fn watches(watches: &mut Watches) {
         watches
-            .read::<PersistentVolumeClaim>()
+            .on_change::<PersistentVolumeClaim>(|old, new, caches| match (old, new) {
+                // Pods may wait for a claim of their name to go, and need another when it has gone.
+                (Some(gone), None) => {
+                    let (all, namespace) = (caches.all::<StatefulSet>(), gone.key().namespace);
+                    let sets = all.in_namespace(&namespace);
+                    let waiting = sets.filter(|set| claim::is_of(set, gone));
+                    waiting.map(|set| set.key()).collect()
+                }
+                _ => Vec::new(),
+            })
             .owned::<Pod, StatefulSet>()
             .owned::<ControllerRevision, StatefulSet>()
-            .on::<Pod>(would_adopt);
+            .adopted::<Pod, StatefulSet>(|set, pod| {
+                let spec = set.spec.as_ref();
+                spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
+            });
     }
 
     fn reconcile(&self, set: &StatefulSet, world: &World) -> Decision {
@@ -49,17 +61,10 @@ impl Controller for Sets {
             .status
             .as_ref()
             .and_then(|status| status.collision_count);
-        let ground = revision::ground(
-            set,
-            &spec.template,
-            collisions,
-            world,
-            |one| {
-                matches(&spec.selector, one.metadata.labels.as_ref())
-                    && pod::ordinal(set, one).is_some()
-            },
-            |count| collided(set, count),
-        );
+        let ground = revision::ground(set, &spec.template, collisions, world, |one| {
+            matches(&spec.selector, one.metadata.labels.as_ref())
+                && pod::ordinal(set, one).is_some()
+        });
         let ground = match ground {
             Ok(ground) => ground,
             Err(first) => {
@@ -77,15 +82,6 @@ impl Controller for Sets {
         surplus.into_iter().for_each(|write| decision.push(write));
         decision
     }
-}
-
-fn collided(set: &StatefulSet, count: i32) -> Write {
-    let mut status = set.status.clone().unwrap_or_default();
-    status.collision_count = Some(count);
-    Write::update_status(&StatefulSet {
-        status: Some(status),
-        ..set.clone()
-    })
 }
 
 /// A set with its pods by number.
@@ -161,6 +157,14 @@ impl<'a> View<'a> {
             .unwrap_or_default()
     }
 
+    /// At least one, where it is set.
+    fn max_unavailable(&self) -> Option<usize> {
+        let strategy = self.spec.update_strategy.as_ref()?;
+        let most = strategy.rolling_update.as_ref()?.max_unavailable.as_ref()?;
+        let most = share::resolve(most, self.replicas(), Round::Down)?;
+        Some(usize::try_from(most).unwrap_or_default().max(1))
+    }
+
     fn min_ready_seconds(&self) -> i32 {
         self.spec.min_ready_seconds.unwrap_or_default()
     }
@@ -178,19 +182,6 @@ impl<'a> View<'a> {
             || revision.uid() == self.current.uid()
             || used.any(|used| used == name)
     }
-}
-
-fn would_adopt(pod: &Pod, caches: &Caches) -> Vec<Key> {
-    if controller_of(&pod.metadata).is_some() {
-        return Vec::new();
-    }
-    let sets = caches.all::<StatefulSet>();
-    let namespace = pod.key().namespace;
-    let selecting = sets.in_namespace(&namespace).filter(|set| {
-        let spec = set.spec.as_ref();
-        spec.is_some_and(|spec| matches(&spec.selector, pod.metadata.labels.as_ref()))
-    });
-    selecting.map(|set| set.key()).collect()
 }
 
 #[cfg(test)]

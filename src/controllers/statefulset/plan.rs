@@ -1,6 +1,6 @@
 //! The next step: one pod at a time and in order, unless the set is parallel.
 
-use super::{View, pod};
+use super::{View, claim, pod};
 use crate::{
     api::object::Object,
     controllers::{
@@ -34,8 +34,11 @@ fn replicas(view: &View<'_>, world: &World, decision: &mut Decision) -> bool {
             }
             continue;
         }
-        if view.is_ordered() && (found.is_deleting() || !is_available(view, found, world, decision))
-        {
+        if !found.is_deleting() {
+            let writes = pod::repairs(view, ordinal, found, world);
+            writes.into_iter().for_each(|write| decision.push(write));
+        }
+        if view.is_ordered() && !serves(view, found, world, decision) {
             return false;
         }
     }
@@ -51,9 +54,15 @@ fn condemned(view: &View<'_>, world: &World, decision: &mut Decision) -> bool {
         .filter(|(ordinal, _)| !wanted.contains(ordinal))
         .map(|(ordinal, found)| (*ordinal, *found))
         .collect();
-    let is_healthy = |found: &Pod| is_running_and_ready(found) && !found.is_deleting();
-    let first_unhealthy = condemned.iter().position(|(_, found)| !is_healthy(found));
-    for (at, (ordinal, found)) in condemned.iter().enumerate().rev() {
+    for (ordinal, found) in &condemned {
+        let claims = claim::tied(view, *ordinal, found, world);
+        claims.into_iter().for_each(|write| decision.push(write));
+    }
+    let mut serve = condemned
+        .iter()
+        .map(|(_, found)| serves(view, found, world, decision));
+    let first_unhealthy = serve.position(|serves| !serves);
+    for (at, (_, found)) in condemned.iter().enumerate().rev() {
         if found.is_deleting() {
             if view.is_ordered() {
                 return false;
@@ -61,11 +70,10 @@ fn condemned(view: &View<'_>, world: &World, decision: &mut Decision) -> bool {
             continue;
         }
         // A broken pod below must be healthy first, unless it is the one to remove.
-        if view.is_ordered() && !is_healthy(found) && first_unhealthy != Some(at) {
+        let is_unhealthy = !serves(view, found, world, decision);
+        if view.is_ordered() && is_unhealthy && first_unhealthy != Some(at) {
             return false;
         }
-        let claims = pod::hand_over_claims(view, *ordinal, found, world);
-        claims.into_iter().for_each(|write| decision.push(write));
         decision.push(pod::deletion(view, found));
         if view.is_ordered() {
             return false;
@@ -74,10 +82,14 @@ fn condemned(view: &View<'_>, world: &World, decision: &mut Decision) -> bool {
     true
 }
 
-/// Replaces one outdated pod at a time, from the highest number down to the partition.
+/// Replaces outdated pods from the highest number down to the partition: one at a time, or as many as may be
+/// unavailable.
 fn update(view: &View<'_>, world: &World, decision: &mut Decision) {
-    let lowest = view.start() + view.partition();
+    let lowest = view.start().saturating_add(view.partition());
     let update = view.update.key().name;
+    if let Some(most) = view.max_unavailable() {
+        return update_many(view, most, lowest, world, decision);
+    }
     for ordinal in view.wanted().rev().filter(|ordinal| *ordinal >= lowest) {
         let Some(found) = view.pods.get(&ordinal) else {
             return;
@@ -86,8 +98,31 @@ fn update(view: &View<'_>, world: &World, decision: &mut Decision) {
         if is_outdated && !found.is_deleting() {
             return decision.push(pod::deletion(view, found));
         }
-        if found.is_deleting() || !is_available(view, found, world, decision) {
+        if !serves(view, found, world, decision) {
             return;
+        }
+    }
+}
+
+/// Outdated pods that serve nobody cost nothing.
+fn update_many(view: &View<'_>, most: usize, lowest: i32, world: &World, decision: &mut Decision) {
+    let update = view.update.key().name;
+    let mut lacking = 0;
+    let mut candidates = Vec::new();
+    for ordinal in view.wanted().rev() {
+        let found = view.pods.get(&ordinal).filter(|found| !found.is_deleting());
+        let serves = found.is_some_and(|found| serves(view, found, world, decision));
+        lacking += usize::from(!serves);
+        let outdated = found.filter(|found| pod::revision_name(found) != Some(update.as_str()));
+        if let Some(outdated) = outdated.filter(|_| ordinal >= lowest) {
+            candidates.push((*outdated, serves));
+        }
+    }
+    let mut room = most.saturating_sub(lacking);
+    for (outdated, serves) in candidates {
+        if !serves || room > 0 {
+            room = room.saturating_sub(usize::from(serves));
+            decision.push(pod::deletion(view, outdated));
         }
     }
 }
@@ -96,9 +131,9 @@ fn is_running_and_ready(found: &Pod) -> bool {
     pods::phase(found) == "Running" && pods::is_ready(found)
 }
 
-/// Asks to be woken when a ready pod becomes available.
-fn is_available(view: &View<'_>, found: &Pod, world: &World, decision: &mut Decision) -> bool {
-    if !is_running_and_ready(found) {
+/// Whether the pod stays and is available; asks to be woken when a ready pod becomes so.
+fn serves(view: &View<'_>, found: &Pod, world: &World, decision: &mut Decision) -> bool {
+    if found.is_deleting() || !is_running_and_ready(found) {
         return false;
     }
     match pods::available_at(found, view.min_ready_seconds()) {

@@ -1,23 +1,20 @@
-//! What a numbered pod and its claims look like.
+//! What a numbered pod looks like.
 
-use super::View;
+use super::{View, claim};
 use crate::{
-    api::{name::Key, object::Object},
+    api::object::Object,
     controllers::{
         framework::{Notice, World, Write, controller_ref},
         pods,
         revision::{self, HASH_LABEL},
     },
 };
-use k8s_openapi::{
-    api::{
-        apps::v1::StatefulSet,
-        core::v1::{
-            PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume,
-        },
-    },
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume},
 };
+use serde_json::json;
+use std::collections::BTreeMap;
 
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
@@ -42,37 +39,13 @@ pub fn revision_name(pod: &Pod) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// Creates the claims that are missing, then the pod.
+/// Creates the claims that are missing, then the pod; nothing while a claim is in the way.
 pub fn creation(view: &View<'_>, ordinal: i32, world: &World) -> Vec<Write> {
     let set = view.set.key();
     let name = format!("{}-{ordinal}", set.name);
-    let mut writes = Vec::new();
-    for claim in claims(view, ordinal) {
-        if world
-            .all::<PersistentVolumeClaim>()
-            .contains_key(&claim.key())
-        {
-            continue;
-        }
-        let what = format!(
-            "create Claim {} Pod {name} in StatefulSet {}",
-            claim.key().name,
-            set.name
-        );
-        writes.push(
-            Write::create(&claim)
-                .told(Notice::normal(
-                    view.set,
-                    "SuccessfulCreate",
-                    format!("{what} success"),
-                ))
-                .lamented(Notice::warning(
-                    view.set,
-                    "FailedCreate",
-                    format!("{what} failed error: "),
-                )),
-        );
-    }
+    let Some(mut writes) = claim::missing(view, ordinal, world) else {
+        return Vec::new();
+    };
     let what = format!("create Pod {name} in StatefulSet {}", set.name);
     writes.push(
         Write::create(&make(view, ordinal))
@@ -88,6 +61,42 @@ pub fn creation(view: &View<'_>, ordinal: i32, world: &World) -> Vec<Write> {
             )),
     );
     writes
+}
+
+/// What a living pod needs to be itself again: claims that were lost before it could start, its labels, and the owners
+/// of its claims.
+pub fn repairs(view: &View<'_>, ordinal: i32, pod: &Pod, world: &World) -> Vec<Write> {
+    let mut writes = match pods::phase(pod) {
+        "Pending" => claim::missing(view, ordinal, world).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    writes.extend(claim::tied(view, ordinal, pod, world));
+    let labels = pod.metadata.labels.as_ref();
+    let wanted = identity(&pod.key().name, ordinal);
+    let has = |(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value);
+    if !wanted.iter().all(has) {
+        let what = format!(
+            "update Pod {} in StatefulSet {}",
+            pod.key().name,
+            view.set.key().name
+        );
+        let done = Notice::normal(view.set, "SuccessfulUpdate", format!("{what} successful"));
+        let failed = Notice::warning(view.set, "FailedUpdate", format!("{what} failed error: "));
+        let patch = json!({"metadata": {"uid": pod.uid(), "labels": wanted}});
+        let write = Write::patch::<Pod>(pod.key(), patch);
+        writes.push(write.told(done).lamented(failed));
+    }
+    writes
+}
+
+/// The labels a pod is found by.
+fn identity(name: &str, ordinal: i32) -> BTreeMap<String, String> {
+    [
+        (POD_NAME, name.to_owned()),
+        (POD_INDEX, ordinal.to_string()),
+    ]
+    .map(|(label, value)| (label.to_owned(), value))
+    .into()
 }
 
 pub fn deletion(view: &View<'_>, pod: &Pod) -> Write {
@@ -118,8 +127,7 @@ fn make(view: &View<'_>, ordinal: i32) -> Pod {
     let mut pod = pods::from_template(&template, &set.namespace, &set.name, owner);
     pod.metadata.name = Some(name.clone());
     let labels = pod.metadata.labels.get_or_insert_default();
-    labels.insert(POD_NAME.to_owned(), name.clone());
-    labels.insert(POD_INDEX.to_owned(), ordinal.to_string());
+    labels.extend(identity(&name, ordinal));
     labels.insert(HASH_LABEL.to_owned(), made_from.key().name);
     let spec = pod.spec.get_or_insert_default();
     spec.hostname = Some(name);
@@ -135,7 +143,7 @@ fn attach(spec: &mut PodSpec, view: &View<'_>, ordinal: i32) {
         .map(|template| template.key().name)
         .map(|name| Volume {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: claim_name(view, &name, ordinal),
+                claim_name: claim::name(view, &name, ordinal),
                 read_only: None,
             }),
             name,
@@ -148,78 +156,4 @@ fn attach(spec: &mut PodSpec, view: &View<'_>, ordinal: i32) {
         .collect();
     volumes.extend(others);
     spec.volumes = (!volumes.is_empty()).then_some(volumes);
-}
-
-fn claim_name(view: &View<'_>, template: &str, ordinal: i32) -> String {
-    format!("{template}-{}-{ordinal}", view.set.key().name)
-}
-
-fn claims(view: &View<'_>, ordinal: i32) -> Vec<PersistentVolumeClaim> {
-    let templates = view.spec.volume_claim_templates.iter().flatten();
-    let make = |template: &PersistentVolumeClaim| {
-        let mut labels = template.metadata.labels.clone().unwrap_or_default();
-        labels.extend(view.spec.selector.match_labels.clone().unwrap_or_default());
-        let owner = (retention(view, Retention::Deleted)).then(|| vec![plain_ref(view.set)]);
-        PersistentVolumeClaim {
-            metadata: ObjectMeta {
-                namespace: Some(view.set.key().namespace),
-                name: Some(claim_name(view, &template.key().name, ordinal)),
-                labels: Some(labels),
-                annotations: template.metadata.annotations.clone(),
-                owner_references: owner,
-                ..ObjectMeta::default()
-            },
-            spec: template.spec.clone(),
-            status: None,
-        }
-    };
-    templates.map(make).collect()
-}
-
-#[derive(Clone, Copy)]
-enum Retention {
-    Deleted,
-    Scaled,
-}
-
-/// Whether claims are to go on that occasion.
-fn retention(view: &View<'_>, when: Retention) -> bool {
-    let policy = view.spec.persistent_volume_claim_retention_policy.as_ref();
-    let choice = policy.and_then(|policy| match when {
-        Retention::Deleted => policy.when_deleted.as_deref(),
-        Retention::Scaled => policy.when_scaled.as_deref(),
-    });
-    choice == Some("Delete")
-}
-
-/// Before a pod is scaled away: its claims become its own, so that they go with it.
-pub fn hand_over_claims(view: &View<'_>, ordinal: i32, pod: &Pod, world: &World) -> Vec<Write> {
-    if !retention(view, Retention::Scaled) {
-        return Vec::new();
-    }
-    let all = world.all::<PersistentVolumeClaim>();
-    let claims = claims(view, ordinal).into_iter().filter_map(|claim| {
-        let found = all.get(&Key::new(claim.key().namespace, claim.key().name))?;
-        let owners = found
-            .metadata
-            .owner_references
-            .as_deref()
-            .unwrap_or_default();
-        let is_done = owners.iter().any(|owner| owner.uid == pod.uid());
-        (!is_done).then(|| {
-            let mut handed = PersistentVolumeClaim::clone(found);
-            handed.metadata.owner_references = Some(vec![plain_ref(pod)]);
-            Write::update(&handed)
-        })
-    });
-    claims.collect()
-}
-
-/// Owned, but not controlled: the claim outlives a pod of the same name.
-fn plain_ref<T: Object>(owner: &T) -> OwnerReference {
-    OwnerReference {
-        controller: None,
-        block_owner_deletion: None,
-        ..controller_ref(owner)
-    }
 }

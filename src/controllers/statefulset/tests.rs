@@ -150,3 +150,100 @@ fn on_delete_waits_for_people() {
     stage.settle();
     assert_eq!(pods(&stage), ["db-0 v2"]);
 }
+
+#[test]
+fn a_number_waits_for_its_claim_to_go_and_gets_another() {
+    let mut stage = stage(&json!({"replicas": 1}));
+    grow(&mut stage, 1);
+    let claim = |stage: &Stage<Sets>| stage.find::<PersistentVolumeClaim>("a", "data-db-0");
+    let old = claim(&stage).unwrap().metadata.uid;
+    stage.edit::<PersistentVolumeClaim>("a", "data-db-0", |claim| {
+        claim.metadata.deletion_timestamp = claim.metadata.creation_timestamp.clone();
+    });
+    stage.remove::<Pod>("a", "db-0");
+    stage.settle();
+    assert_eq!(pods(&stage), Vec::<String>::new());
+    stage.remove::<PersistentVolumeClaim>("a", "data-db-0");
+    stage.settle();
+    assert_eq!(pods(&stage), ["db-0 v1"]);
+    assert_ne!(claim(&stage).unwrap().metadata.uid, old);
+    // One that is lost before the pod could start is made again.
+    stage.set_pod("db-0", "a", "Pending", false);
+    stage.remove::<PersistentVolumeClaim>("a", "data-db-0");
+    stage.settle();
+    assert!(claim(&stage).is_some());
+    let set: StatefulSet = stage.get("a", "db");
+    assert!(claim::is_of(&set, &claim(&stage).unwrap()));
+}
+
+#[test]
+fn claims_follow_the_policy_that_holds_now() {
+    let mut stage = stage(&json!({"podManagementPolicy": "Parallel"}));
+    grow(&mut stage, 1);
+    let owners = |stage: &Stage<Sets>| -> Vec<String> {
+        let kind = |claim: &PersistentVolumeClaim| {
+            let mut owners = claim.metadata.owner_references.iter().flatten();
+            owners
+                .next()
+                .map_or(String::new(), |owner| owner.kind.clone())
+        };
+        stage
+            .all::<PersistentVolumeClaim>()
+            .iter()
+            .map(kind)
+            .collect()
+    };
+    assert_eq!(owners(&stage), ["", "", ""]);
+    for (deleted, scaled, replicas, expected) in [
+        (
+            "Delete",
+            "Retain",
+            3,
+            ["StatefulSet", "StatefulSet", "StatefulSet"],
+        ),
+        ("Retain", "Delete", 3, ["", "", ""]),
+        ("Delete", "Delete", 2, ["StatefulSet", "StatefulSet", "Pod"]),
+        ("Retain", "Retain", 2, ["", "", ""]),
+    ] {
+        edit(&mut stage, |spec| {
+            let policy = json!({"whenDeleted": deleted, "whenScaled": scaled});
+            spec.persistent_volume_claim_retention_policy = serde_json::from_value(policy).unwrap();
+            spec.replicas = Some(replicas);
+        });
+        assert_eq!(owners(&stage), expected, "{deleted} {scaled}");
+    }
+}
+
+#[test]
+fn as_many_as_may_be_unavailable_are_updated_at_once() {
+    let mut stage = stage(&json!({"podManagementPolicy": "Parallel", "replicas": 4,
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1, "maxUnavailable": "50%"}}}));
+    grow(&mut stage, 1);
+    set_image(&mut stage);
+    assert_eq!(pods(&stage), ["db-0 v1", "db-1 v1", "-db-2 v1", "-db-3 v1"]);
+    grow(&mut stage, 3);
+    assert_eq!(pods(&stage), ["db-0 v1", "db-1 v2", "db-2 v2", "db-3 v2"]);
+}
+
+#[test]
+fn labels_that_a_pod_is_found_by_are_restored() {
+    let mut stage = stage(&json!({"replicas": 1}));
+    grow(&mut stage, 1);
+    stage.edit::<Pod>("a", "db-0", |pod| {
+        pod.metadata
+            .labels
+            .as_mut()
+            .unwrap()
+            .remove("statefulset.kubernetes.io/pod-name");
+    });
+    stage.settle();
+    let pod: Pod = stage.get("a", "db-0");
+    assert_eq!(
+        pod.metadata.labels.unwrap()["statefulset.kubernetes.io/pod-name"],
+        "db-0"
+    );
+    assert_eq!(
+        stage.events.last().unwrap(),
+        "Normal SuccessfulUpdate update Pod db-0 in StatefulSet db successful"
+    );
+}

@@ -147,7 +147,10 @@ fn job_spec(spec: &mut Value) {
         .flatten()
     {
         for condition in items(rule, "onPodConditions") {
-            put(condition, "status", "True");
+            // The schema's own default is the empty string.
+            if text(condition, "status").is_empty() {
+                condition["status"] = "True".into();
+            }
         }
     }
     template(spec);

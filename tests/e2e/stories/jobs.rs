@@ -39,6 +39,24 @@ const JOBS: &[(&str, &str, &str, &str)] = &[
         "Never",
     ),
     (
+        "elastic",
+        "completions: 3, parallelism: 3, completionMode: Indexed",
+        "test $JOB_COMPLETION_INDEX = 0 || sleep 1000",
+        "Never",
+    ),
+    (
+        "idle",
+        "completions: 2, parallelism: 2, backoffLimit: 0",
+        "sleep 1000",
+        "Never",
+    ),
+    (
+        "moved",
+        "backoffLimit: 0, podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget}]}]}",
+        "sleep 1000",
+        "Never",
+    ),
+    (
         "leader",
         "completions: 2, parallelism: 2, completionMode: Indexed, successPolicy: {rules: [{succeededIndexes: '0'}]}",
         "test $JOB_COMPLETION_INDEX = 0 || sleep 1000",
@@ -53,6 +71,8 @@ fn jobs_end_as_they_say_and_cron_jobs_repeat() {
     let path = project().join("tests/e2e/seeds/sample-cronjob-hello.yaml");
     corner.words(&["apply", "-f", path.to_str().unwrap()]);
     corner.k("create job by-hand --from=cronjob/hello");
+    let [forbidding, replaced] =
+        ["Forbid", "Replace"].map(|policy| one_runs_already(&corner, policy));
 
     let manifest: Vec<String> = JOBS
         .iter()
@@ -81,7 +101,9 @@ fn jobs_end_as_they_say_and_cron_jobs_repeat() {
 
     ends(&corner);
     details(&corner);
+    changes(&corner);
     minute(&corner);
+    meets_the_one_that_runs(&corner, &forbidding, &replaced);
     corner.end();
 }
 
@@ -140,6 +162,101 @@ fn details(corner: &Corner<'_>) {
             .k("logs job/by-hand")
             .ends_with("Hello from Kubernetes Cluster\n")
     );
+}
+
+/// What becomes of running jobs when they are resized, suspended, or lose a pod to an eviction.
+fn changes(corner: &Corner<'_>) {
+    // Fewer indexes: the one that is done suffices.
+    let resize = r#"{"spec":{"completions":1,"parallelism":1}}"#;
+    corner.words(&["patch", "job", "elastic", "-p", resize]);
+    corner.k("wait --for=condition=Complete job/elastic --timeout=60s");
+    assert_eq!(corner.field("job elastic", ".status.completedIndexes"), "0");
+    assert_eq!(corner.field("job elastic", ".status.failed"), "");
+
+    // Suspended pods have not failed, and the job was told once.
+    corner.until("job idle", ".status.ready", "2");
+    let suspend = r#"{"spec":{"suspend":true}}"#;
+    corner.words(&["patch", "job", "idle", "-p", suspend]);
+    corner.k("wait --for=condition=Suspended job/idle --timeout=60s");
+    corner.until("job idle", ".status.active", "");
+    corner.has_event("idle", "Suspended Job suspended");
+    let told = corner.field(
+        "events --field-selector=reason=Suspended,involvedObject.name=idle",
+        ".items[*].count",
+    );
+    assert_eq!(told, "1");
+    let resume = r#"{"spec":{"suspend":false}}"#;
+    corner.words(&["patch", "job", "idle", "-p", resume]);
+    corner.until("job idle", ".status.ready", "2");
+    assert_eq!(corner.field("job idle", ".status.failed"), "");
+
+    // An evicted pod is ignored and made again.
+    assert_eq!(
+        corner.field(
+            "job moved",
+            ".spec.podFailurePolicy.rules[0].onPodConditions[0].status"
+        ),
+        "True"
+    );
+    let pod = corner.field("pods -l job-name=moved", ".items[0].metadata.name");
+    let eviction = format!(
+        r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"namespace":"wl-jobs","name":"{pod}"}}}}"#
+    );
+    let file = corner.place.home.path().join("eviction.json");
+    std::fs::write(&file, eviction).unwrap();
+    let target = format!("/api/v1/namespaces/wl-jobs/pods/{pod}/eviction");
+    corner
+        .place
+        .kubectl(&["create", "--raw", &target, "-f", file.to_str().unwrap()]);
+    corner.place.eventually("another pod", || {
+        let names = corner.field("pods -l job-name=moved", ".items[*].metadata.name");
+        (!names.is_empty() && !names.contains(&pod)).then_some(())
+    });
+    assert_eq!(corner.field("job moved", ".status.failed"), "");
+}
+
+/// A CronJob, and a Job that runs as if the CronJob had made it in this minute; its name.
+fn one_runs_already(corner: &Corner<'_>, policy: &str) -> String {
+    let name = policy.to_lowercase();
+    let job = "spec: {template: {spec: {terminationGracePeriodSeconds: 0, restartPolicy: Never, containers: \
+               [{name: main, image: 'busybox:1.36', command: [sleep, '1000']}]}}}";
+    corner.apply(&format!(
+        "{{apiVersion: batch/v1, kind: CronJob, metadata: {{name: {name}}}, spec: {{schedule: '* * * * *', timeZone: \
+         Asia/Seoul, concurrencyPolicy: {policy}, jobTemplate: {{{job}}}}}}}"
+    ));
+    let cron_job = format!("cronjob {name}");
+    let made = corner.field(&cron_job, ".metadata.creationTimestamp");
+    let minute = made.parse::<jiff::Timestamp>().unwrap().as_second() / 60;
+    let time = jiff::Timestamp::from_second(minute * 60).unwrap();
+    let uid = corner.field(&cron_job, ".metadata.uid");
+    let run = format!("{name}-{minute}");
+    corner.apply(&format!(
+        "{{apiVersion: batch/v1, kind: Job, metadata: {{name: {run}, annotations: \
+         {{batch.kubernetes.io/cronjob-scheduled-timestamp: '{time}'}}, ownerReferences: \
+         [{{apiVersion: batch/v1, kind: CronJob, name: {name}, uid: {uid}, controller: true}}]}}, {job}}}"
+    ));
+    run
+}
+
+/// In the minute that has just begun.
+fn meets_the_one_that_runs(corner: &Corner<'_>, forbidding: &str, replaced: &str) {
+    corner.has_event(
+        "forbid",
+        "JobAlreadyActive Not starting job because prior execution is running and concurrency policy is Forbid",
+    );
+    corner.has_event(
+        "replace",
+        &format!("SuccessfulDelete Deleted job {replaced}"),
+    );
+    let active = |name: &str| corner.field(&format!("cronjob {name}"), ".status.active[*].name");
+    let run = corner.place.eventually("the next run", || {
+        let name = active("replace");
+        (!name.is_empty() && name != replaced).then_some(name)
+    });
+    assert_eq!(active("forbid"), forbidding);
+    let mark = r".metadata.annotations.batch\.kubernetes\.io/cronjob-scheduled-timestamp";
+    let time = corner.field(&format!("job {run}"), mark);
+    assert!(time.ends_with(":00+09:00"), "{time}");
 }
 
 /// The real minute that began with the story.

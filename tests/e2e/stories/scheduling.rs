@@ -476,6 +476,24 @@ fn drains_respect_budgets() {
         &place,
         &format!("rollout status deployment/web -n {ns} --timeout=60s"),
     );
+    // Pods that nobody controls have no number to take a part of.
+    let labels = json!({"app": "alone"});
+    create(
+        &place,
+        &[
+            sleeper(ns, "alone", &labels, &json!({})),
+            json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"namespace": ns, "name": "alone"},
+            "spec": {"minAvailable": "50%", "selector": {"matchLabels": labels}}}),
+        ],
+    );
+    place.eventually("a warning", || {
+        let path = "{.items[*].message}";
+        let selector = "--field-selector=involvedObject.name=alone,reason=UnmanagedPods";
+        let output = format!("jsonpath={path}");
+        let text = place.kubectl(&["get", "events", "-n", ns, selector, "-o", &output]);
+        text.starts_with("Pods selected by this PodDisruptionBudget (selector: &LabelSelector{MatchLabels:map[string]string{app: alone,}")
+            .then_some(())
+    });
     ctl(&place, &format!("cordon {third}"));
     let row = ctl(&place, &format!("get node {third} --no-headers"));
     assert!(row.contains("Ready,SchedulingDisabled"), "{row}");

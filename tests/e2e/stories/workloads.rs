@@ -305,14 +305,45 @@ fn stateful_sets_number_part_and_keep() {
     );
     assert_eq!(corner.field("pod db-2", ".spec.containers[0].env"), "");
 
-    // Claims of pods scaled away go, those of a deleted set stay.
+    claims_follow(&corner);
+    corner.end();
+}
+
+fn claims_follow(corner: &Corner<'_>) {
+    // A claim that goes with its pod does not hold up the next pod, which gets another one.
+    let claim = corner.field("pvc data-db-2", ".metadata.uid");
+    corner.k("delete pvc data-db-2 --wait=false");
+    corner.k("delete pod db-2");
+    corner.until("pod db-2 --ignore-not-found", ".status.phase", "Running");
+    assert_ne!(corner.field("pvc data-db-2", ".metadata.uid"), claim);
+
+    // Claims of pods scaled away go, those of a deleted set stay: a change of the policy reaches both.
+    let owner =
+        |claim: &str| corner.field(&format!("pvc {claim}"), ".metadata.ownerReferences[0].kind");
+    let tied = |deleted: &str| {
+        let policy = format!(
+            r#"{{"spec":{{"persistentVolumeClaimRetentionPolicy":{{"whenDeleted":"{deleted}"}}}}}}"#
+        );
+        corner.words(&["patch", "sts", "db", "-p", &policy]);
+        let kind = if deleted == "Delete" {
+            "StatefulSet"
+        } else {
+            ""
+        };
+        corner
+            .place
+            .eventually("claims that follow the policy", || {
+                (owner("data-db-1") == kind && owner("data-db-3") == kind).then_some(())
+            });
+    };
+    tied("Delete");
+    tied("Retain");
     corner.k("wait --for=condition=Ready pod/db-1 --timeout=60s");
     corner.k("scale sts db --replicas=2");
     corner.k("wait --for=delete pvc/data-db-3 --timeout=60s");
     corner.k("delete sts db");
     let claims = corner.field("pvc", ".items[*].metadata.name");
     assert_eq!(claims, "data-db-1 data-db-2");
-    corner.end();
 }
 
 fn daemon_sets_choose_nodes_and_surge() {
