@@ -33,6 +33,9 @@ const CHUNK_BYTES: usize = 20 << 10;
 /// Below this the disk counts as full: a commit may start a segment, and the log needs room to move pages.
 const FREE_BYTES_MIN: u64 = 4 * SEGMENT_BYTES as u64;
 
+/// Groups of at most so many bytes may use half of what is kept free: on a full disk people delete, and nodes evict.
+const SMALL_BYTES: u64 = 64 << 10;
+
 /// A file is copied at start when it is larger than this and than `BLOAT` times what lives in it.
 const COMPACT_BYTES_MIN: u64 = 64 << 20;
 const BLOAT: u64 = 4;
@@ -104,7 +107,7 @@ impl Kv {
             .flatten()
             .map(|entry| entry.bytes.len() as u64)
             .sum();
-        require_space(&self.path, 2 * bytes)?;
+        require_space(&self.path, kept_free(bytes) + 2 * bytes)?;
         self.reopen(revision, entries)?;
         let batch = self.batch(group, revision);
         let Some(open) = &self.open else {
@@ -355,13 +358,22 @@ fn chunk_key(key: &str, index: u32) -> Vec<u8> {
     chunk
 }
 
+fn kept_free(bytes: u64) -> u64 {
+    if bytes <= SMALL_BYTES {
+        FREE_BYTES_MIN / 2
+    } else {
+        FREE_BYTES_MIN
+    }
+}
+
+/// Fails when the disk has less than this.
 fn require_space(path: &Path, bytes: u64) -> Result<(), String> {
     // The directory may be about to be made.
     let Ok(stat) = nix::sys::statvfs::statvfs(path) else {
         return Ok(());
     };
     let free = stat.blocks_available() * stat.fragment_size();
-    if free < FREE_BYTES_MIN + bytes {
+    if free < bytes {
         return Err(format!("no space left on device ({} KiB free)", free >> 10));
     }
     Ok(())
