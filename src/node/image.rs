@@ -1,6 +1,6 @@
 //! Images of containers: pull policy, credentials, one pull at a time of the same image.
 
-use super::{host::Host, spec::Wanted, translate::title};
+use super::{host::Host, spec::Wanted, translate::title, volume};
 use crate::{
     api::{name::Key, object::Object},
     client::{EventKind, Snapshot},
@@ -49,7 +49,7 @@ pub struct Asked<'a> {
     pub field: Option<&'a str>,
 }
 
-/// Sees to it that the container's image is here, and tells people about it.
+/// Sees to it that the container's image is here, and those it mounts as volumes, and tells people about it.
 pub async fn ensure_for(host: &Host, pod: &Pod, wanted: &Wanted<'_>) -> Result<ImageInfo, Trouble> {
     let container = &wanted.container;
     let asked = Asked {
@@ -57,6 +57,7 @@ pub async fn ensure_for(host: &Host, pod: &Pod, wanted: &Wanted<'_>) -> Result<I
         policy: container.image_pull_policy.as_deref(),
         field: Some(&wanted.field_path()),
     };
+    volume::mount_images(host, pod, container).await?;
     ensure(host, pod, &asked).await
 }
 

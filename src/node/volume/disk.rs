@@ -42,8 +42,8 @@ pub(super) fn carry_out(order: &Order, group: Option<u32>) -> io::Result<PathBuf
             nfs::mount_share(share, path)?;
             Ok(path.clone())
         }
-        // The runtime has mounted it already.
-        Order::Image { path, .. } => Ok(path.clone()),
+        // It is mounted with the first container that wants it.
+        Order::Image { path } => Ok(path.clone()),
         Order::Host { path, kind } | Order::Device { path, kind } => {
             host_path::check(path, kind)?;
             Ok(path.clone())

@@ -10,13 +10,17 @@ mod host_path;
 mod source;
 mod token;
 
-use super::{host::Host, image, spec};
+use super::{
+    host::Host,
+    image::{self, Trouble},
+    spec,
+};
 use crate::{
     api::object::Object,
     task::{Tasks, clock},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use source::{LOCAL, Order, Refusal};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -138,13 +142,7 @@ pub async fn prepare(host: &Host, pod: &Pod, tokens: Tokens) -> Result<Prepared,
             prepared.read_only.insert(volume.name.clone());
         }
         let shown = source::shown_name(pod, volume, &world);
-        let order = match source::resolve(pod, volume, &world) {
-            Ok(order) => {
-                let mounted = mount_image(host, pod, &order).await;
-                mounted.map(|()| order).map_err(Refusal::from)
-            }
-            Err(refusal) => Err(refusal),
-        };
+        let order = source::resolve(pod, volume, &world);
         match order {
             Ok(order) => orders.push((volume.name.clone(), shown, order)),
             Err(Refusal { stage, message }) => failed.push(Failed {
@@ -194,25 +192,33 @@ fn stage(order: &Order) -> Stage {
     }
 }
 
-/// Image volumes are the runtime's work. Other orders wait for the disk.
-async fn mount_image(host: &Host, pod: &Pod, order: &Order) -> Result<(), String> {
-    let Order::Image {
-        path,
-        reference,
-        pull_policy,
-    } = order
-    else {
-        return Ok(());
-    };
-    let asked = image::Asked {
-        reference,
-        policy: pull_policy.as_deref(),
-        field: None,
-    };
-    let found = image::ensure(host, pod, &asked).await;
-    let found = found.map_err(|trouble| trouble.message)?;
-    let mounted = host.runtime.mount_image(&found.id, path).await;
-    mounted.map_err(|failure| failure.to_string())
+/// Brings the images that the container mounts as volumes. Called along with its own image: what fails is told of the
+/// container, and a volume that nobody mounts is not asked for.
+pub async fn mount_images(host: &Host, pod: &Pod, container: &Container) -> Result<(), Trouble> {
+    let spec = spec::of(pod);
+    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let volumes = spec.volumes.iter().flatten();
+    for volume in volumes.filter(|volume| mounts.iter().any(|mount| mount.name == volume.name)) {
+        let Some(source) = &volume.image else {
+            continue;
+        };
+        let asked = image::Asked {
+            reference: source.reference.as_deref().unwrap_or_default(),
+            policy: source.pull_policy.as_deref(),
+            field: None,
+        };
+        let found = image::ensure(host, pod, &asked).await?;
+        let path = source::image_path(&host.layout.pod(pod.uid()), &volume.name);
+        let mounted = host.runtime.mount_image(&found.id, &path).await;
+        mounted.map_err(|failure| Trouble {
+            reason: "CreateContainerError",
+            message: format!(
+                "failed to mount image volume \"{}\": {failure}",
+                volume.name
+            ),
+        })?;
+    }
+    Ok(())
 }
 
 /// Unmounts what was mounted for the pod and, unless it is to come back, removes its directory.

@@ -55,12 +55,8 @@ pub(super) enum Order {
     Device { path: PathBuf, kind: String },
     /// A directory of an NFS server.
     Nfs { path: PathBuf, share: NfsShare },
-    /// The files of an image, which is here; never written to.
-    Image {
-        path: PathBuf,
-        reference: String,
-        pull_policy: Option<String>,
-    },
+    /// The files of an image, which come with the containers that mount them.
+    Image { path: PathBuf },
     /// A persistent volume's directory; it must exist and takes the pod's group.
     Persistent {
         path: PathBuf,
@@ -121,8 +117,17 @@ pub(super) fn is_read_only(volume: &Volume) -> bool {
 }
 
 fn place(world: &World, plugin: &str, name: &str) -> PathBuf {
-    let directory = world.pod_dir.join("volumes");
+    place_in(&world.pod_dir, plugin, name)
+}
+
+fn place_in(pod_dir: &Path, plugin: &str, name: &str) -> PathBuf {
+    let directory = pod_dir.join("volumes");
     directory.join(format!("kubernetes.io~{plugin}")).join(name)
+}
+
+/// Where the files of an image are to be.
+pub(super) fn image_path(pod_dir: &Path, volume: &str) -> PathBuf {
+    place_in(pod_dir, "image", volume)
 }
 
 /// Nobody registers CSI drivers with this node: upstream's words for that.
@@ -215,12 +220,9 @@ fn from_outside(volume: &Volume, world: &World) -> Option<Result<Order, String>>
         let path = place(world, "nfs", &volume.name);
         return Some(Ok(Order::Nfs { path, share }));
     }
-    if let Some(image) = &volume.image {
-        return Some(Ok(Order::Image {
-            path: place(world, "image", &volume.name),
-            reference: image.reference.clone().unwrap_or_default(),
-            pull_policy: image.pull_policy.clone(),
-        }));
+    if volume.image.is_some() {
+        let path = image_path(&world.pod_dir, &volume.name);
+        return Some(Ok(Order::Image { path }));
     }
     if let Some(csi) = &volume.csi {
         return Some(Err(no_driver(&csi.driver)));
@@ -448,9 +450,7 @@ mod tests {
                     path.display()
                 )
             }
-            Ok(Order::Image {
-                path, reference, ..
-            }) => format!("image {} {reference}", path.display()),
+            Ok(Order::Image { path }) => format!("image {}", path.display()),
             Ok(Order::Persistent { path, kind, .. }) => {
                 format!("persistent {} {kind}", path.display())
             }
@@ -501,7 +501,7 @@ mod tests {
             (json!({"persistentVolumeClaim": {"claimName": "dir"}}), "! Map: failed to find BlockVolumeMapper plugin. Volume plugin is nil."),
             (json!({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}), "persistent /data/pv DirectoryOrCreate"),
             (json!({"nfs": {"server": "10.0.0.1", "path": "/e"}}), "nfs /p/volumes/kubernetes.io~nfs/v 10.0.0.1:/e false "),
-            (json!({"image": {"reference": "app:1"}}), "image /p/volumes/kubernetes.io~image/v app:1"),
+            (json!({"image": {"reference": "app:1"}}), "image /p/volumes/kubernetes.io~image/v"),
             (json!({"csi": {"driver": "x.example"}}), "! kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name x.example not found in the list of registered CSI drivers"),
             (json!({"iscsi": {"targetPortal": "x", "iqn": "y", "lun": 0}}), "! volumes of kind iscsi are not implemented by kubik yet"),
         ];
