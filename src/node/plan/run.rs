@@ -27,10 +27,15 @@ pub(super) fn run(scene: &Scene<'_>, plan: &mut Plan) {
             stop(scene, wanted, None, plan);
         }
     }
+    // Containers start one after the other, each when the one before has started (with its post-start hook) or has to
+    // wait for its time: of two that want one port, the later one fails. Their images are fetched side by side.
+    let starts = |name: &str| scene.observed.busy.contains(&Job::Start(name.to_owned()));
+    let mut all = scene.all.iter();
+    let mut is_held = all.any(|one| one.role != Role::Ephemeral && starts(one.name()));
     for wanted in due(scene) {
-        if !start(scene, wanted, plan) {
-            break;
-        }
+        let is_ephemeral = wanted.role == Role::Ephemeral;
+        let has_passed = start(scene, wanted, is_held && !is_ephemeral, plan);
+        is_held |= !has_passed && !is_ephemeral;
     }
 }
 
@@ -137,15 +142,13 @@ fn due<'a>(scene: &'a Scene<'_>) -> Vec<&'a Wanted<'a>> {
     due
 }
 
-/// Image, then start. False: later containers wait, because this one has a post-start hook to finish first.
-fn start(scene: &Scene<'_>, wanted: &Wanted<'_>, plan: &mut Plan) -> bool {
+/// Image, then start unless one before holds it up. True when those behind it need not wait for it.
+fn start(scene: &Scene<'_>, wanted: &Wanted<'_>, is_held: bool, plan: &mut Plan) -> bool {
     let observed = scene.observed;
     let container = wanted.name().to_owned();
     let seen = observed.seen(&container);
-    let lifecycle = wanted.container.lifecycle.as_ref();
-    let holds_up = lifecycle.is_some_and(|lifecycle| lifecycle.post_start.is_some());
     if observed.busy.contains(&Job::Start(container.clone())) {
-        return !holds_up;
+        return false;
     }
     let earliest = restart_at(&seen).into_iter();
     let earliest = earliest.chain(seen.failure.as_ref().map(|failure| failure.retry_at));
@@ -158,25 +161,25 @@ fn start(scene: &Scene<'_>, wanted: &Wanted<'_>, plan: &mut Plan) -> bool {
     }
     let attempt = seen.next_attempt();
     if !has_image(scene, &seen, attempt, plan) {
-        let job = Job::Image(container.clone());
-        let retry_at = image_retry_at(&seen);
-        if retry_at.is_none_or(|at| at <= scene.now) && !observed.busy.contains(&job) {
+        if image_retry_at(&seen).is_some_and(|at| at > scene.now) {
+            return true;
+        }
+        if !observed.busy.contains(&Job::Image(container.clone())) {
             plan.steps.push(Step::EnsureImage { container, attempt });
         }
-        return true;
+        return false;
     }
     let is_prepared = matches!(observed.sandbox, Sandbox::Ready { .. })
         && observed.volumes == Volumes::Ready
         && !observed.busy.contains(&Job::Sandbox);
-    if !is_prepared {
-        return true;
+    if is_prepared && !is_held {
+        plan.steps.push(Step::Start {
+            container,
+            attempt,
+            crashes: crashes_after_next(&seen),
+        });
     }
-    plan.steps.push(Step::Start {
-        container,
-        attempt,
-        crashes: crashes_after_next(&seen),
-    });
-    !holds_up
+    false
 }
 
 fn image_retry_at(seen: &Seen) -> Option<Timestamp> {

@@ -308,6 +308,38 @@ fn a_sidecar_that_has_not_started_holds_up_the_rest() {
 }
 
 #[test]
+fn containers_start_one_after_the_other() {
+    let mut world = World::new(&json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    let images = "sandbox volumes image:a image:b start:a/0 start:b/0";
+    check(&world.settle(), images);
+    // The first one still starts, or its hook runs: the second has its image and waits.
+    let mut world = World::new(&json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    let start = Job::Start("a".to_owned());
+    world.observed.busy.insert(start.clone());
+    check(&world.settle(), "sandbox volumes image:b");
+    world.act(&Step::EnsureImage {
+        container: "a".to_owned(),
+        attempt: 0,
+    });
+    world.act(&Step::Start {
+        container: "a".to_owned(),
+        attempt: 0,
+        crashes: 0,
+    });
+    check(&world.settle(), "");
+    world.observed.busy.remove(&start);
+    check(&world.settle(), "start:b/0");
+    // One that waits for its time holds up nobody.
+    let mut world = World::new(&json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    world.seen("a").failure = Some(Failure {
+        reason: "CreateContainerConfigError".to_owned(),
+        message: String::new(),
+        retry_at: Timestamp::from_second(10).unwrap(),
+    });
+    check(&world.settle(), "sandbox volumes image:b start:b/0");
+}
+
+#[test]
 fn crashes_back_off() {
     let mut world = World::new(&json!({"containers": [{"name": "a"}]}));
     world.settle();
