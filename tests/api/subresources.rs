@@ -140,7 +140,7 @@ async fn a_binding_places_a_pod() {
     assert_eq!(status["status"], "Success");
     let bound = server.get("pods", "p").await.unwrap();
     assert_eq!(bound["spec"]["nodeName"], "n");
-    assert_eq!(bound["metadata"]["generation"], 2);
+    assert_eq!(bound["metadata"]["generation"], 1);
     let error = act(&server, "pods", "p", "binding", binding)
         .await
         .unwrap_err();
@@ -159,7 +159,7 @@ async fn a_running_pod_dies_gracefully() {
     act(&server, "pods", "p", "binding", binding).await.unwrap();
     let dying = server.delete("pods", "p").await.unwrap();
     assert_eq!(dying["metadata"]["deletionGracePeriodSeconds"], 30);
-    assert_eq!(dying["metadata"]["generation"], 3);
+    assert_eq!(dying["metadata"]["generation"], 2);
     let mut call = on(Verb::Delete, "pods", "p");
     call.options.delete.grace_period_seconds = Some(0);
     server.call(call).await.unwrap();

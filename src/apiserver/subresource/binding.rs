@@ -125,8 +125,8 @@ fn bind(
     for (key, value) in labels {
         pod["metadata"]["labels"][*key] = value.clone();
     }
-    let generation = pod["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
-    pod["metadata"]["generation"] = generation.into();
+    // Where a pod runs is no wish of its user: its generation stays.
+    let generation = pod["metadata"]["generation"].clone();
     let condition = json!({
         "type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": now, "observedGeneration": generation,
