@@ -29,7 +29,10 @@ pub fn write(
         "users": [{"name": profile, "user": {
             "client-certificate-data": encoded(certificate), "client-key-data": encoded(key),
         }}],
-        "contexts": [{"name": profile, "context": {"cluster": profile, "user": profile}}],
+        "contexts": [{
+            "name": profile,
+            "context": {"cluster": profile, "namespace": "default", "user": profile},
+        }],
         "current-context": profile,
     });
     let text = serde_yaml_ng::to_string(&document).context("write the kubeconfig")?;

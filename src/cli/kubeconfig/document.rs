@@ -38,7 +38,8 @@ impl Kubeconfig {
                 .any(|entry| is_named(entry, name))
     }
 
-    /// Takes over the entries called `name`, replacing ours of an earlier start in place.
+    /// Takes over the entries called `name`, replacing ours of an earlier start in place. The namespace that a person
+    /// chose for a context stays.
     pub fn adopt(&mut self, from: &Kubeconfig, name: &str) {
         self.0
             .entry("apiVersion".into())
@@ -60,7 +61,7 @@ impl Kubeconfig {
             }
             if let Some(entries) = target.as_sequence_mut() {
                 match entries.iter_mut().find(|old| is_named(old, name)) {
-                    Some(old) => *old = entry.clone(),
+                    Some(old) => replace(old, entry),
                     None => entries.push(entry.clone()),
                 }
             }
@@ -112,6 +113,18 @@ impl Kubeconfig {
     }
 }
 
+fn replace(old: &mut Value, entry: &Value) {
+    let chosen = old
+        .get("context")
+        .and_then(|context| context.get("namespace"));
+    let chosen = chosen.cloned();
+    *old = entry.clone();
+    let context = old.get_mut("context").and_then(Value::as_mapping_mut);
+    if let (Some(chosen), Some(context)) = (chosen, context) {
+        context.insert("namespace".into(), chosen);
+    }
+}
+
 fn is_named(entry: &Value, name: &str) -> bool {
     entry.get("name").and_then(Value::as_str) == Some(name)
 }
@@ -149,6 +162,21 @@ x-unknown: 1
             text.contains("extra: kept") && text.contains("x-unknown: 1"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_namespace_somebody_chose_stays() {
+        let ours = OURS.replace("user: kubik}", "user: kubik, namespace: default}");
+        let ours = Kubeconfig::parse(&ours).unwrap();
+        let mut config = Kubeconfig::parse("").unwrap();
+        config.adopt(&ours, "kubik");
+        assert!(config.to_text().contains("namespace: default"));
+        let chosen = config
+            .to_text()
+            .replace("namespace: default", "namespace: team");
+        let mut config = Kubeconfig::parse(&chosen).unwrap();
+        config.adopt(&ours, "kubik");
+        assert!(config.to_text().contains("namespace: team"));
     }
 
     #[test]
