@@ -259,6 +259,17 @@ pub struct Usage {
     pub working_set_bytes: u64,
     /// Anonymous memory.
     pub rss_bytes: u64,
+    /// Files the kernel keeps in memory.
+    pub cache_bytes: u64,
+    pub throttling: Throttling,
+}
+
+/// How a CPU limit was felt. All zero without one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttling {
+    pub periods: u64,
+    pub throttled_periods: u64,
+    pub throttled_nanos: u64,
 }
 
 /// What one sandbox uses right now.

@@ -9,6 +9,7 @@ mod page;
 mod reading;
 mod session;
 mod stats;
+mod traffic;
 
 use super::{Agent, host::Host, spec};
 use crate::{

@@ -3,14 +3,15 @@
 //! Nothing is read unless somebody asks. The last reading is kept as the base of the next rate while it is young; an
 //! older one would tell an average over minutes, so that a new base is read first, a moment before.
 
+use super::traffic::{self, Traffic};
 use crate::{
     api::{
         ApiError,
         object::Object,
         usage::{Amounts, NodeUsage, PodUsage},
     },
-    node::{host::Host, machine},
-    runtime::model::{ContainerState, RuntimeError, SandboxInfo, SandboxStats, Usage},
+    node::{host::Host, machine, qos, spec, translate},
+    runtime::model::{ContainerState, Resources, RuntimeError, SandboxInfo, SandboxStats, Usage},
     task::clock,
 };
 use futures_util::future::join_all;
@@ -29,12 +30,19 @@ const FIRST_WINDOW: Duration = Duration::from_millis(500);
 pub struct Reading {
     pub at: Timestamp,
     pub node: Usage,
+    /// Of the whole machine.
+    pub cores: i64,
+    pub memory_bytes: i64,
     pub pods: Vec<PodReading>,
 }
 
 pub struct PodReading {
     pub pod: Arc<Pod>,
+    /// Path of its control group; those of its containers lie below, by id.
+    pub group: String,
     pub stats: SandboxStats,
+    /// Empty for pods in the host's network.
+    pub traffic: Vec<Traffic>,
     /// Those that run, in the order of the pod's specification.
     pub containers: Vec<ContainerReading>,
 }
@@ -42,8 +50,11 @@ pub struct PodReading {
 pub struct ContainerReading {
     pub id: String,
     pub name: String,
+    pub image: String,
     pub started_at: Timestamp,
     pub usage: Usage,
+    /// What its control group allows.
+    pub limits: Resources,
 }
 
 /// A reading and an earlier one.
@@ -171,24 +182,38 @@ pub async fn read(host: &Host) -> Result<Reading, ApiError> {
     Ok(Reading {
         at: clock::now(),
         node: node(host, &pods),
+        cores: host.machine.cpus,
+        memory_bytes: host.machine.memory_bytes,
         pods,
     })
 }
 
 async fn read_pod(host: &Host, pod: Arc<Pod>, sandbox: &SandboxInfo) -> Option<PodReading> {
     let stats = host.runtime.stats(&sandbox.id).await.ok()?;
+    let all = spec::of(&pod);
     let running = sandbox.containers.iter().filter_map(|info| {
         let ContainerState::Running { started_at, .. } = info.state else {
             return None;
         };
+        let wanted = spec::container(&all, &info.name);
         Some(ContainerReading {
             id: info.id.clone(),
             name: info.name.clone(),
+            image: image_of(&pod, &info.name),
             started_at,
             usage: *stats.containers.get(&info.id)?,
+            limits: wanted.map_or_else(Resources::default, |one| qos::container(&one.container)),
         })
     });
     let mut containers: Vec<ContainerReading> = running.collect();
+    let traffic = match sandbox.netns.as_os_str().is_empty() {
+        true => Vec::new(),
+        false => {
+            let table = fs::read_to_string(format!("/proc/{}/net/dev", sandbox.pid));
+            traffic::parse(&table.unwrap_or_default())
+        }
+    };
+    let group = translate::sandbox(&pod, &host.place(&pod), "").cgroup;
     let spec = pod.spec.as_ref();
     let order = |name: &str| {
         let mut names = spec.into_iter().flat_map(|spec| &spec.containers);
@@ -197,9 +222,23 @@ async fn read_pod(host: &Host, pod: Arc<Pod>, sandbox: &SandboxInfo) -> Option<P
     containers.sort_by_key(|container| order(&container.name).unwrap_or(usize::MAX));
     Some(PodReading {
         pod,
+        group,
         stats,
+        traffic,
         containers,
     })
+}
+
+/// As the pod's status names it.
+fn image_of(pod: &Pod, container: &str) -> String {
+    let status = pod.status.as_ref();
+    let mut statuses = status
+        .into_iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    match statuses.find(|status| status.name == container) {
+        Some(status) => status.image.clone(),
+        None => String::new(),
+    }
 }
 
 /// The only node of a cluster is the machine; of several nodes on it each is the sum of its pods.
@@ -210,6 +249,8 @@ fn node(host: &Host, pods: &[PodReading]) -> Usage {
             memory_bytes: sum.memory_bytes + pod.stats.usage.memory_bytes,
             working_set_bytes: sum.working_set_bytes + pod.stats.usage.working_set_bytes,
             rss_bytes: sum.rss_bytes + pod.stats.usage.rss_bytes,
+            cache_bytes: sum.cache_bytes + pod.stats.usage.cache_bytes,
+            ..Usage::default()
         });
     }
     let table = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -221,6 +262,8 @@ fn node(host: &Host, pods: &[PodReading]) -> Usage {
         memory_bytes: total.saturating_sub(bytes("MemFree")),
         working_set_bytes: total.saturating_sub(bytes("MemAvailable")),
         rss_bytes: bytes("AnonPages"),
+        cache_bytes: bytes("Cached"),
+        ..Usage::default()
     }
 }
 
@@ -251,6 +294,8 @@ mod tests {
         let container = |(id, cpu_nanos): &(&str, u64)| ContainerReading {
             id: (*id).to_owned(),
             name: (*id).to_owned(),
+            image: String::new(),
+            limits: Resources::default(),
             started_at: at(8),
             usage: Usage {
                 cpu_nanos: *cpu_nanos,
@@ -260,9 +305,13 @@ mod tests {
         Arc::new(Reading {
             at: at(second),
             node: Usage::default(),
+            cores: 1,
+            memory_bytes: 1,
             pods: vec![PodReading {
                 pod: Arc::new(Pod::default()),
+                group: String::new(),
                 stats: SandboxStats::default(),
+                traffic: Vec::new(),
                 containers: containers.iter().map(container).collect(),
             }],
         })

@@ -1,6 +1,9 @@
 //! `/stats/summary`: what node and containers use, as a document.
 
-use super::reading::{ContainerReading, Measured, PodReading};
+use super::{
+    reading::{ContainerReading, Measured, PodReading},
+    traffic::Traffic,
+};
 use crate::{
     api::{object::Object, time},
     node::{host::Host, machine},
@@ -54,8 +57,27 @@ fn pod(pod: &PodReading, measured: &Measured) -> Value {
         "containers": containers.map(|one| container(one, measured)).collect::<Vec<_>>(),
         "cpu": cpu(measured.pod_nanocores(pod), &pod.stats.usage, measured),
         "memory": memory(&pod.stats.usage, measured),
+        "network": network(pod, measured),
         "process_stats": {"process_count": pod.stats.processes},
     })
+}
+
+/// Of the first interface in the head, of all in the list, as upstream tells it.
+fn network(pod: &PodReading, measured: &Measured) -> Value {
+    let interface = |traffic: &Traffic| {
+        json!({
+            "name": traffic.interface,
+            "rxBytes": traffic.received.bytes, "rxErrors": traffic.received.errors,
+            "txBytes": traffic.sent.bytes, "txErrors": traffic.sent.errors,
+        })
+    };
+    let Some(first) = pod.traffic.first() else {
+        return Value::Null;
+    };
+    let mut network = interface(first);
+    network["time"] = time::format(measured.now.at).into();
+    network["interfaces"] = pod.traffic.iter().map(interface).collect();
+    network
 }
 
 fn node(host: &Host, measured: &Measured) -> Value {

@@ -10,7 +10,7 @@ pub use limit::Level;
 
 use crate::runtime::{
     device,
-    model::{Resources, SandboxStats, Usage},
+    model::{Resources, SandboxStats, Throttling, Usage},
     spec::Device,
     sys,
 };
@@ -292,19 +292,41 @@ impl Cgroups {
     /// `None` when the group does not exist.
     #[must_use]
     pub fn usage(&self, path: &str) -> Option<Usage> {
-        if self.is_unified() {
-            let cpu = field(&self.read("cpu", path, "cpu.stat")?, "usage_usec")?;
-            let memory = self.number("memory", path, "memory.current")?;
-            let stat = self.read("memory", path, "memory.stat")?;
-            let inactive = field(&stat, "inactive_file");
-            Some(usage(cpu * 1000, memory, inactive, field(&stat, "anon")))
+        let cpu = self.read("cpu", path, "cpu.stat");
+        let cpu = |name: &str| field(cpu.as_deref()?, name);
+        let (cpu_nanos, throttled_nanos, memory_bytes) = if self.is_unified() {
+            (
+                cpu("usage_usec")? * 1000,
+                cpu("throttled_usec").unwrap_or(0) * 1000,
+                self.number("memory", path, "memory.current")?,
+            )
         } else {
-            let cpu = self.number("cpuacct", path, "cpuacct.usage").unwrap_or(0);
-            let memory = self.number("memory", path, "memory.usage_in_bytes")?;
-            let stat = self.read("memory", path, "memory.stat")?;
-            let inactive = field(&stat, "total_inactive_file");
-            Some(usage(cpu, memory, inactive, field(&stat, "total_rss")))
-        }
+            (
+                self.number("cpuacct", path, "cpuacct.usage").unwrap_or(0),
+                cpu("throttled_time").unwrap_or(0),
+                self.number("memory", path, "memory.usage_in_bytes")?,
+            )
+        };
+        let memory = self.read("memory", path, "memory.stat")?;
+        // Inactive files, anonymous memory, files.
+        let names = match self.is_unified() {
+            true => ["inactive_file", "anon", "file"],
+            false => ["total_inactive_file", "total_rss", "total_cache"],
+        };
+        let [inactive, rss_bytes, cache_bytes] =
+            names.map(|name| field(&memory, name).unwrap_or(0));
+        Some(Usage {
+            cpu_nanos,
+            memory_bytes,
+            working_set_bytes: memory_bytes.saturating_sub(inactive),
+            rss_bytes,
+            cache_bytes,
+            throttling: Throttling {
+                periods: cpu("nr_periods").unwrap_or(0),
+                throttled_periods: cpu("nr_throttled").unwrap_or(0),
+                throttled_nanos,
+            },
+        })
     }
 
     /// A group with the groups right below it, which are its containers' by name. `None` when it does not exist.
@@ -331,15 +353,6 @@ impl Cgroups {
 
     fn number(&self, controller: &str, path: &str, file: &str) -> Option<u64> {
         self.read(controller, path, file)?.trim().parse().ok()
-    }
-}
-
-fn usage(cpu_nanos: u64, memory_bytes: u64, inactive: Option<u64>, rss: Option<u64>) -> Usage {
-    Usage {
-        cpu_nanos,
-        memory_bytes,
-        working_set_bytes: memory_bytes.saturating_sub(inactive.unwrap_or(0)),
-        rss_bytes: rss.unwrap_or(0),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     model::{
         ContainerInfo, ContainerSpec, ContainerState, ExecIo, ExecSpec, ImageInfo, PullProgress,
         PullRequest, Resources, RuntimeError, RuntimeEvent, SandboxInfo, SandboxSpec, SandboxStats,
-        Space, Usage,
+        Space, Throttling, Usage,
     },
 };
 use futures_util::FutureExt;
@@ -47,6 +47,12 @@ const USAGE: Usage = Usage {
     memory_bytes: 2 << 20,
     working_set_bytes: 1 << 20,
     rss_bytes: 1 << 20,
+    cache_bytes: 0,
+    throttling: Throttling {
+        periods: 0,
+        throttled_periods: 0,
+        throttled_nanos: 0,
+    },
 };
 
 type OnStart = Box<dyn Fn(&ContainerSpec) -> Behavior + Send>;
