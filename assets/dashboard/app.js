@@ -21,10 +21,14 @@ const VIEWS = { overview, topology, events, list, resources };
 const PAGES = [['overview', 'Overview', 'overview'], ['topology', 'Topology', 'topology'], ['events', 'Events', 'events']];
 const FOLDED = new Set(['Access']);
 const AGE_MS = 5000;
+const TICKET = /[#&]ticket=([\w-]+)/;
+
+/** A new link, opened where a page is already, changes only what stands behind the `#`: the page begins anew. */
+window.addEventListener('hashchange', () => TICKET.test(location.hash) && location.reload());
 
 /** A link's ticket becomes a cookie; its trace leaves the address bar. */
 async function enter() {
-  const found = /[#&]ticket=([\w-]+)/.exec(location.hash);
+  const found = TICKET.exec(location.hash);
   if (found) {
     history.replaceState(null, '', location.pathname);
     try {
@@ -43,7 +47,7 @@ function outside(error) {
   document.title = 'kubik';
   put(document.body, h('main.outside', mark(),
     h('h1', isRefused ? 'Open the dashboard from your terminal' : 'The cluster does not answer'),
-    h('p', isRefused ? 'A link lets one browser in, once. This browser has none that is still good: the cluster was restarted, or the link was used before.' : error?.message ?? ''),
+    h('p', isRefused ? 'A link lets one browser in, once. This browser has none that is still good: the link was used before or is older than an hour, or the cluster was made anew.' : error?.message ?? ''),
     command(isRefused ? 'kubik dashboard' : 'kubik status'),
     !isRefused && h('button.button.primary', { type: 'button', onclick: () => location.reload() }, 'Try again')));
 }

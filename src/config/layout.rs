@@ -82,6 +82,12 @@ impl Layout {
         self.state.join("volumes")
     }
 
+    /// The dashboard's ports and sessions, once somebody asked for it.
+    #[must_use]
+    pub fn dashboard(&self) -> PathBuf {
+        self.state.join("dashboard.json")
+    }
+
     #[must_use]
     pub fn daemon_log(&self) -> PathBuf {
         self.state.join("daemon.log")

@@ -136,7 +136,9 @@ impl Cluster {
         server.ready();
         let admin = User::component("kubernetes-admin", &["system:masters"]);
         let handler = server.handler(admin, tasks.clone());
-        let dashboard = Dashboard::new(&config.profile, handler, tasks.clone());
+        let memory = layout.dashboard();
+        let dashboard = Dashboard::new(&config.profile, handler, tasks.clone(), memory);
+        dashboard.resume().await;
         info!(profile = %config.profile, "cluster is ready");
         Ok(Arc::new(Cluster {
             runtime,

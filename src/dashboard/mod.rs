@@ -2,7 +2,8 @@
 //!
 //! [`guard`] decides what a request may be, [`session`] knows whom we let in, [`asset`] holds the pages, `serve`
 //! listens on loopback and hands everything that is the API's to an [`apiserver::Handler`](crate::apiserver::Handler).
-//! Nothing listens before somebody asked for the dashboard, and nothing here runs while no page is open.
+//! Nothing listens before somebody asked for the dashboard, and nothing here runs while no page is open. `memory` lets
+//! pages that were left open go on after the daemon was started again.
 //!
 //! # Who gets in
 //!
@@ -18,6 +19,7 @@
 
 mod asset;
 pub mod guard;
+mod memory;
 mod serve;
 pub mod session;
 

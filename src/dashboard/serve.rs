@@ -3,6 +3,7 @@
 use super::{
     asset,
     guard::{self, Refusal, Verdict},
+    memory::Memory,
     session::{self, Sessions},
 };
 use crate::{
@@ -23,6 +24,7 @@ use serde_json::json;
 use std::{
     convert::Infallible,
     net::Ipv4Addr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -66,12 +68,13 @@ struct Inner {
     ports: AsyncMutex<Vec<u16>>,
     sessions: Mutex<Sessions>,
     places: Arc<Semaphore>,
+    memory: PathBuf,
 }
 
 impl Dashboard {
-    /// `api` answers as the cluster's admin.
+    /// `api` answers as the cluster's admin; `memory` is a file for what must outlive the daemon.
     #[must_use]
-    pub fn new(profile: &str, api: Handler, tasks: Tasks) -> Dashboard {
+    pub fn new(profile: &str, api: Handler, tasks: Tasks, memory: PathBuf) -> Dashboard {
         Dashboard(Arc::new(Inner {
             profile: profile.to_owned(),
             api,
@@ -79,13 +82,42 @@ impl Dashboard {
             ports: AsyncMutex::default(),
             sessions: Mutex::default(),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            memory,
         }))
+    }
+
+    /// Listens where it did before the daemon was started again, for the pages that are still open.
+    pub async fn resume(&self) {
+        let path = self.0.memory.clone();
+        let Ok(memory) = Tasks::blocking(move || Memory::read(&path)).await else {
+            return;
+        };
+        self.sessions(|sessions| *sessions = Sessions::restored(&memory.sessions));
+        for port in memory.ports {
+            if let Err(error) = self.listen(Some(port)).await {
+                info!(port, %error, "the dashboard's port is taken");
+            }
+        }
+    }
+
+    async fn remember(&self) {
+        let ports = self.0.ports.lock().await;
+        let memory = Memory {
+            ports: ports.clone(),
+            sessions: self.sessions(|sessions| sessions.hashes()),
+        };
+        let path = self.0.memory.clone();
+        let written = Tasks::blocking(move || memory.write(&path)).await;
+        if let Ok(Err(error)) = written {
+            warn!(%error, "remember who may use the dashboard");
+        }
     }
 
     /// A link that lets one browser in. Listens on `port`; without one where it listens already, else on a port that
     /// is free.
     pub async fn open(&self, port: Option<u16>) -> Result<String> {
         let port = self.listen(port).await?;
+        self.remember().await;
         let ticket = self.sessions(|sessions| sessions.ticket(clock::now()));
         Ok(format!("http://127.0.0.1:{port}/#ticket={ticket}"))
     }
@@ -223,7 +255,10 @@ impl Dashboard {
                 let ticket = String::from_utf8_lossy(&ticket);
                 let entered = self.sessions(|all| all.enter(ticket.trim(), clock::now()));
                 match entered {
-                    Some(session) => with_cookie(port, &session, ""),
+                    Some(session) => {
+                        self.remember().await;
+                        with_cookie(port, &session, "")
+                    }
                     None => refused(Refusal::NoSession),
                 }
             }
@@ -235,6 +270,7 @@ impl Dashboard {
             }
             (Method::DELETE, Some(session)) => {
                 self.sessions(|all| all.leave(session));
+                self.remember().await;
                 with_cookie(port, "", "; Max-Age=0")
             }
             _ => refused(Refusal::Method),

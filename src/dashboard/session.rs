@@ -54,6 +54,23 @@ impl Sessions {
         self.open.contains(&hash(session))
     }
 
+    /// Those that are in, for [`Sessions::restored`].
+    #[must_use]
+    pub fn hashes(&self) -> Vec<String> {
+        let hashes = self.open.iter();
+        hashes.map(|hash| URL_SAFE_NO_PAD.encode(hash)).collect()
+    }
+
+    /// With everybody who was in. What is no hash is left out.
+    #[must_use]
+    pub fn restored(hashes: &[String]) -> Sessions {
+        let hash = |text: &String| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok();
+        Sessions {
+            open: hashes.iter().filter_map(hash).take(SESSIONS_MAX).collect(),
+            ..Sessions::default()
+        }
+    }
+
     pub fn leave(&mut self, session: &str) {
         let left = hash(session);
         self.open.retain(|open| *open != left);
@@ -102,6 +119,18 @@ mod tests {
         assert!(!sessions.is_open(&ticket) && !sessions.is_open(""));
         sessions.leave(&session);
         assert!(!sessions.is_open(&session));
+    }
+
+    #[test]
+    fn who_was_in_is_in_again_but_no_ticket_is() {
+        let mut sessions = Sessions::default();
+        let (used, unused) = (sessions.ticket(at(0)), sessions.ticket(at(0)));
+        let session = sessions.enter(&used, at(1)).unwrap();
+        let mut kept = sessions.hashes();
+        kept.extend(["short".to_owned(), "?".to_owned()]);
+        let mut again = Sessions::restored(&kept);
+        assert!(again.is_open(&session) && again.hashes().len() == 1);
+        assert_eq!(again.enter(&unused, at(2)), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bytes, compare, cpu, decode64, duration, matches, quantity, selector } from '../../assets/dashboard/core/format.js';
-import { graph, ownerOf, podState } from '../../assets/dashboard/core/graph.js';
+import { graph, ownerOf, podState, stack } from '../../assets/dashboard/core/graph.js';
 import { line } from '../../assets/dashboard/parts/chart.js';
 import { Lines, colors, documents, styled, withoutBookkeeping } from '../../assets/dashboard/core/text.js';
 
@@ -114,6 +114,11 @@ test('a selected pod that is no endpoint yet still shows its way', () => {
   const services = [{ metadata: { name: 'web', namespace: 'n' }, spec: { selector: { app: 'web' } } }];
   const { edges } = graph({ services, pods: [pod('p', { app: 'web' }, { ready: false })] });
   assert.deepEqual(edges.map(({ to, ready, total }) => [to, ready, total]), [['Pod/n/p', 0, 1]]);
+});
+
+test('cards stand beside what they lead to and do not touch', () => {
+  assert.deepEqual(stack([20, 20, 20], [100, 105, NaN], 10), [90, 120, 150]);
+  assert.deepEqual(stack([20], [5], 10), [0]);
 });
 
 test('lines go from left to right and stay in their box', () => {

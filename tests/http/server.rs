@@ -88,7 +88,8 @@ impl TestServer {
     pub fn dashboard(&self) -> Dashboard {
         let admin = User::component("kubernetes-admin", &["system:masters"]);
         let handler = self.server.handler(admin, self.tasks.clone());
-        Dashboard::new("test", handler, self.tasks.clone())
+        let memory = self.directory.path().join("dashboard.json");
+        Dashboard::new("test", handler, self.tasks.clone(), memory)
     }
 
     pub fn run<T>(&self, work: impl Future<Output = T>) -> T {

@@ -9,7 +9,7 @@ const PAGE = 1000;
 /** How long a feed outlives its last reader: views change faster. */
 const LINGER_MS = 4000;
 const HIDDEN_GRACE_MS = 2000;
-const RETRY_MS = [300, 1000, 2500, 5000, 10000];
+const RETRY_MS = [300, 1000, 2500, 5000];
 
 export class Refusal extends Error {
   constructor(status, document, text) {

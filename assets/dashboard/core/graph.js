@@ -137,6 +137,19 @@ function routesOf(ingress) {
   return routes;
 }
 
+/**
+ * How far from the top each card of a column stands: as near as possible to where it wants its middle, without
+ * touching the one before. `wishes` may be NaN. Pure.
+ */
+export function stack(heights, wishes, gap) {
+  let free = 0;
+  return heights.map((height, i) => {
+    const top = Number.isNaN(wishes[i]) ? free : Math.max(free, wishes[i] - height / 2);
+    free = top + height + gap;
+    return top;
+  });
+}
+
 /** Rows within the columns: who is connected stands beside each other, what nothing leads to comes last. */
 function arrange(nodes, edges) {
   const columns = [0, 1, 2].map((column) => nodes.filter((node) => node.column === column).sort((a, b) => compare(a.namespace, b.namespace) || compare(a.name, b.name)));

@@ -19,7 +19,8 @@ export function tone(word) {
 }
 
 export function chip(word, how = tone(word)) {
-  return h('span', { class: `chip ${how}` }, h('i.dot', { 'aria-hidden': 'true' }), String(word ?? '–'));
+  const text = String(word ?? '–');
+  return h('span', { class: `chip ${how}`, title: text }, h('i.dot', { 'aria-hidden': 'true' }), h('span.chip-text', text));
 }
 
 /** `2/3`: green when both are the same. */

@@ -12,9 +12,10 @@ export function ask({ title, text, body, confirm = 'OK', isDanger = false, wide 
     const before = document.activeElement;
     const problem = h('p.problem', { role: 'alert', hidden: true });
     const yes = h('button.button', { type: 'submit', class: `button ${isDanger ? 'danger' : 'primary'}` }, confirm);
+    const no = h('button.button', { type: 'button', onclick: () => finish(null) }, 'Cancel');
     const form = h('form', { method: 'dialog' },
       h('h2', title), text && h('p.muted', text), body, problem,
-      h('div.dialog-buttons', h('button.button', { type: 'button', onclick: () => finish(null) }, 'Cancel'), yes));
+      h('div.dialog-buttons', no, yes));
     const dialog = h('dialog', { class: wide ? 'wide' : '', 'aria-label': title, oncancel: (event) => { event.preventDefault(); finish(null); } }, form);
     const finish = (value) => {
       dialog.close();
@@ -40,7 +41,8 @@ export function ask({ title, text, body, confirm = 'OK', isDanger = false, wide 
     });
     document.body.append(dialog);
     dialog.showModal();
-    (form.querySelector('[autofocus]') ?? yes).focus();
+    // What cannot be undone is not one key away.
+    (form.querySelector('[autofocus]') ?? (isDanger ? no : yes)).focus();
   });
 }
 

@@ -15,12 +15,21 @@ const BLOCK = 200;
 const BLOCKS_MAX = 60;
 /** A container that restarts gets a moment to begin. */
 const AGAIN_MS = 400;
+/** Between attempts to follow again after the connection broke. */
+const LOST_MS = 2000;
+/** How a WebSocket ends when the container's log does. */
+const FINE = 1000;
 const TOGETHER_MS = 400;
 const LINE_MAX = 20000;
 
 /** What is followed: one container of one pod. */
 function targetOf({ pod, path }, container, label) {
   return { key: `${pod.metadata.name}/${container}`, name: pod.metadata.name, path, container, label, from: `tailLines=${TAIL}` };
+}
+
+/** The same, from its last line on. */
+function since(target) {
+  return target.lastTime ? { ...target, from: `sinceTime=${target.lastTime}`, after: target.lastTime } : target;
 }
 
 function containersOf(pod) {
@@ -58,6 +67,10 @@ export class LogView {
     this.needle = '';
     this.waiting = [];
     this.build();
+    // Another size leaves one at the end who was there.
+    const observer = new ResizeObserver(() => this.isAtEnd && this.jump());
+    observer.observe(this.list);
+    scope.add(() => observer.disconnect());
     scope.add(() => this.close());
     scope.listen(document, 'visibilitychange', () => (document.hidden ? this.close() : this.start()));
     this.start();
@@ -179,13 +192,22 @@ export class LogView {
     opened.onmessage = (message) => {
       if (isMine()) this.take(lines.push(decoder.decode(message.data, { stream: true })), target);
     };
-    opened.onclose = () => {
+    opened.onclose = ({ code }) => {
       if (!isMine()) return;
       this.sockets.delete(target.key);
+      if (isOpen && code !== FINE) return this.again(target);
       this.ended.set(target.key, target);
       if (!isOpen) this.explain(target);
       else if (!this.sockets.size) this.say('The container has ended; its next start is followed here.');
+      return undefined;
     };
+  }
+
+  /** The connection broke, the container perhaps goes on. */
+  again(target) {
+    const { generation } = this;
+    this.say('The connection broke; connecting again…');
+    setTimeout(() => generation === this.generation && this.follow({ ...since(target), isLost: true }), LOST_MS);
   }
 
   /** Why nothing comes: browsers do not tell what a WebSocket was refused for. */
@@ -193,9 +215,13 @@ export class LogView {
     const { generation } = this;
     try {
       await request(`${target.path}/log?container=${encodeURIComponent(target.container)}&tailLines=1`, { accept: '*/*' });
-      if (generation === this.generation) this.say('Nothing was written yet.');
+      if (generation !== this.generation) return;
+      if (target.isLost) this.again(target);
+      else this.say('Nothing was written yet.');
     } catch (error) {
-      if (generation === this.generation) this.say(error.message);
+      if (generation !== this.generation) return;
+      if (error.status === 0) this.again(target);
+      else this.say(error.message);
     }
   }
 
@@ -208,9 +234,11 @@ export class LogView {
     if (isSame || !this.ended.size || this.previous.isOn) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      const again = [...this.ended.values()];
+      // One that goes away for good has nothing more to say.
+      const lasts = ({ name }) => this.sources.some((one) => one.pod.metadata.name === name && !one.pod.metadata.deletionTimestamp);
+      const again = [...this.ended.values()].filter(lasts);
       this.ended.clear();
-      for (const target of again) this.follow({ ...target, from: target.lastTime ? `sinceTime=${target.lastTime}` : target.from });
+      for (const target of again) this.follow(since(target));
     }, AGAIN_MS);
   }
 
@@ -235,6 +263,7 @@ export class LogView {
     for (const text of texts) {
       const space = text.indexOf(' ');
       const time = text.slice(0, space);
+      if (time && time === target.after) continue;
       if (time) target.lastTime = time;
       this.waiting.push({ time, text: text.slice(space + 1, space + 1 + LINE_MAX), label: target.label });
     }

@@ -27,13 +27,13 @@ export class YamlView {
       onscroll: () => { this.code.scrollTop = this.input.scrollTop; this.code.scrollLeft = this.input.scrollLeft; },
     });
     this.problem = h('div.problem', { role: 'alert', hidden: true });
-    this.state = h('span.muted');
+    this.state = h('span.muted.bar-state', { 'aria-live': 'polite' });
     this.save = h('button.button.primary', { type: 'button', onclick: () => this.put(), disabled: true }, 'Apply');
     this.again = h('button.button', { type: 'button', onclick: () => this.load() }, 'Reload');
     const canEdit = kind.can('update');
     this.input.readOnly = !canEdit;
     this.el = h('div.yaml',
-      h('div.bar', this.state, h('span.spring'),
+      h('div.bar', this.state,
         h('button.button', { type: 'button', onclick: () => copy(this.input.value) }, icon('copy'), 'Copy'),
         this.again, canEdit && this.save),
       this.problem,

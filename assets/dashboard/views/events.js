@@ -15,8 +15,11 @@ export function timeOf(event) {
   return event.series?.lastObservedTime ?? event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp;
 }
 
+/** Within a second, which is all that most events tell, by the order in which the server took them. */
 export function newestFirst(events) {
-  return [...events].sort((a, b) => (timeOf(b) ?? '').localeCompare(timeOf(a) ?? ''));
+  const second = (event) => (timeOf(event) ?? '').slice(0, 19);
+  const version = (event) => Number(event.metadata.resourceVersion);
+  return [...events].sort((a, b) => second(b).localeCompare(second(a)) || version(b) - version(a));
 }
 
 /** One event as a line. */

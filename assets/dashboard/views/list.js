@@ -13,7 +13,7 @@ import { icon } from '../parts/icon.js';
 import { Table, searchBox } from '../parts/table.js';
 
 const STATUS = new Set(['Status', 'Phase', 'Established']);
-const WIDE = { Name: 200, IP: 108, 'Cluster-IP': 122, 'External-IP': 112, 'Port(s)': 130, Node: 96, Containers: 130, Images: 220, Selector: 200, Labels: 200, Message: 320, Hosts: 160, Rules: 160, Roles: 100, Role: 170, 'Internal-IP': 110 };
+const WIDE = { Name: 200, IP: 108, 'Cluster-IP': 122, 'External-IP': 112, 'Port(s)': 130, Node: 96, Containers: 130, Images: 220, Selector: 200, Labels: 200, Message: 320, Hosts: 160, Rules: 160, Roles: 100, Role: 170, 'Internal-IP': 110, Reference: 190, Targets: 170, Schedule: 110, Provisioner: 150, Volume: 180, Claim: 180, Subjects: 160 };
 
 /** Columns of a feed's tables, for `Table`. `extra` are put before the age. */
 export function columnsOf(definitions, { withNamespace, extra = [] }) {

@@ -3,13 +3,14 @@
 import { h, paced, put, s } from '../core/dom.js';
 import { follow } from '../core/api.js';
 import { kinds } from '../core/catalog.js';
-import { graph } from '../core/graph.js';
+import { graph, stack } from '../core/graph.js';
 import { here, link, openLink } from '../core/route.js';
 import { command } from '../parts/dialog.js';
 import { icon } from '../parts/icon.js';
 import { ratio } from '../parts/chip.js';
 
 const PODS_SHOWN = 48;
+const CARD_GAP = 14;
 const KIND_IDS = { Ingress: 'ingresses.networking.k8s.io', Service: 'services', Deployment: 'deployments.apps', StatefulSet: 'statefulsets.apps', DaemonSet: 'daemonsets.apps', ReplicaSet: 'replicasets.apps', Job: 'jobs.batch', Pod: 'pods', ReplicationController: 'replicationcontrollers' };
 const SYSTEM = 'kube-system';
 
@@ -49,7 +50,31 @@ export function mount(scope, root) {
     wire();
   };
 
+  /** Cards stand beside what they lead to, column by column from the right. */
+  const place = () => {
+    for (const card of cards.values()) card.style.removeProperty('margin-top');
+    const top = canvas.getBoundingClientRect().top;
+    for (const column of [1, 0]) {
+      const nodes = drawn.nodes.filter((node) => node.column === column);
+      const middle = (id) => {
+        const box = cards.get(id)?.getBoundingClientRect();
+        return box ? box.top + box.height / 2 - top : NaN;
+      };
+      const wish = (node) => {
+        const found = drawn.edges.filter((edge) => edge.from === node.id).map((edge) => middle(edge.to)).filter((one) => !Number.isNaN(one));
+        return found.length ? found.reduce((a, b) => a + b, 0) / found.length : NaN;
+      };
+      const heights = nodes.map((node) => cards.get(node.id).getBoundingClientRect().height);
+      let end = -CARD_GAP;
+      stack(heights, nodes.map(wish), CARD_GAP).forEach((at, i) => {
+        cards.get(nodes[i].id).style.setProperty('margin-top', `${at - end - CARD_GAP}px`);
+        end = at + heights[i];
+      });
+    }
+  };
+
   const wire = () => {
+    place();
     const frame = canvas.getBoundingClientRect();
     picture.setAttribute('viewBox', `0 0 ${frame.width} ${frame.height}`);
     put(picture, drawn.edges.map((edge) => {

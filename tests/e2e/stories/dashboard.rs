@@ -6,6 +6,10 @@ use crate::{
     cluster::{Place, project, run, shared},
     images,
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 
 pub const STORIES: &[Story] = &[
@@ -16,6 +20,10 @@ pub const STORIES: &[Story] = &[
     (
         "dashboard::an_application_is_run_from_a_browser",
         an_application_is_run_from_a_browser,
+    ),
+    (
+        "dashboard::every_action_acts_and_a_restart_is_survived",
+        every_action_acts_and_a_restart_is_survived,
     ),
     (
         "dashboard::without_a_cluster_it_says_so",
@@ -90,6 +98,153 @@ fn an_application_is_run_from_a_browser() {
     delete(&place, &mut browser);
     browser.close();
     place.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]);
+}
+
+/// What objects hold is text, whatever it looks like.
+const EVIL: &str = "<img src=x onerror=hacked=1>";
+
+/// On a cluster of its own: a node is drained and the daemon killed.
+fn every_action_acts_and_a_restart_is_survived() {
+    let place = Place::new();
+    place.must(&["start"]);
+    images::load_busybox(&place);
+    place.kubectl(&["create", "namespace", NAMESPACE]);
+    let evil = format!("echo \"{EVIL}\"; echo 안녕");
+    place.apply(&MANIFEST.replace("echo 안녕", &evil));
+    let mut browser = Browser::start(1440, 900);
+    browser.open(place.must(&["dashboard", "--url"]).trim());
+    browser.until_text(".stat-value", "1/1");
+    roll_on_and_back(&place, &mut browser);
+    apply_what_is_typed(&place, &mut browser);
+    two_people_edit(&place, &mut browser);
+    run_a_cron_job_now(&place, &mut browser);
+    let complaints = browser.complaints();
+    let refused = |one: &String| one.contains("409") || one.contains("422");
+    assert!(complaints.iter().all(refused), "{complaints:?}");
+    empty_the_node(&place, &mut browser);
+    assert_eq!(browser.eval("typeof hacked"), "undefined");
+    the_daemon_is_killed(&place, &mut browser);
+    browser.close();
+}
+
+fn open(browser: &mut Browser, id: &str, name: &str) {
+    let page = format!("#/list/{id}?ns=dashboard&open={id}/dashboard/{name}");
+    browser.eval(&format!("location.hash = '{page}'"));
+    browser.until_text(".detail h2", name.split('/').next().unwrap());
+}
+
+/// An action behind “more”.
+fn choose(browser: &mut Browser, action: &str) {
+    browser.click("[aria-label='More actions']");
+    browser.click(&format!(".menu [data-action={action}]"));
+}
+
+fn roll_on_and_back(place: &Place, browser: &mut Browser) {
+    const OF_THE_POD: &str = ".spec.template.metadata.annotations";
+    let shop = ["deployment", "shop", "-n", NAMESPACE];
+    open(browser, "deployments.apps", "shop/logs");
+    browser.until_text(".log-line", EVIL);
+    browser.click("[data-action=restart]");
+    browser.until_text(".toast", "Deployment shop restarts");
+    assert!(place.field(&shop, OF_THE_POD).contains("restartedAt"));
+    choose(browser, "pause");
+    browser.until_text(".toast", "Deployment shop is paused");
+    assert_eq!(place.field(&shop, ".spec.paused"), "true");
+    choose(browser, "resume");
+    browser.until_text(".toast", "Deployment shop goes on");
+    place.kubectl(&["rollout", "status", "deployment/shop", "-n", NAMESPACE]);
+    choose(browser, "undo");
+    browser.until_text("dialog", "Revision 1");
+    browser.click("dialog [type=submit]");
+    browser.until_text(".toast", "Deployment shop rolls back");
+    assert_eq!(place.field(&shop, OF_THE_POD), "");
+}
+
+fn apply_what_is_typed(place: &Place, browser: &mut Browser) {
+    let typed = |browser: &mut Browser, text: &str| {
+        let text = json!(text);
+        browser.eval(&format!(
+            "document.querySelector('dialog textarea').value = {text}"
+        ));
+        browser.click("dialog [type=submit]");
+    };
+    browser.click("#create");
+    typed(
+        browser,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: words\ndata: {한글: x}\n",
+    );
+    browser.until_text("dialog .problem", "a valid config key must consist of");
+    let two = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: words\ndata: {word: 한글}\n---\n\
+        apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: nightly\nspec:\n  schedule: '0 2 * * *'\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - {name: a, image: 'busybox:1.36', imagePullPolicy: IfNotPresent, command: ['true']}\n";
+    typed(browser, two);
+    browser.until_text(".toast", "ConfigMap words, CronJob nightly applied");
+    let word = place.field(&["configmap", "words", "-n", NAMESPACE], ".data.word");
+    assert_eq!(word, "한글");
+}
+
+fn two_people_edit(place: &Place, browser: &mut Browser) {
+    open(browser, "configmaps", "words/yaml");
+    browser.until("document.querySelector('.yaml-input')?.value.includes('word: 한글')");
+    replace(browser, "word: 한글", "word: mine");
+    let theirs = r#"{"data":{"other":"theirs"}}"#;
+    place.kubectl(&["patch", "cm", "words", "-n", NAMESPACE, "-p", theirs]);
+    browser.until_text(".bar-state", "The object has changed in the meantime");
+    browser.click(".yaml .button.primary");
+    browser.until_text(".yaml .problem", "the object has been modified");
+    let data = place.field(&["configmap", "words", "-n", NAMESPACE], ".data");
+    assert!(data.contains("한글") && data.contains("theirs"), "{data}");
+}
+
+fn run_a_cron_job_now(place: &Place, browser: &mut Browser) {
+    open(browser, "cronjobs.batch", "nightly");
+    browser.click("[data-action=trigger]");
+    browser.until_text(".toast", "A job of nightly was started");
+    place.eventually("the job's end", || {
+        let succeeded = place.field(&["jobs", "-n", NAMESPACE], ".items[*].status.succeeded");
+        (succeeded == "1").then_some(())
+    });
+}
+
+fn empty_the_node(place: &Place, browser: &mut Browser) {
+    browser.eval("location.hash = '#/list/nodes?open=nodes/-/kubik'");
+    browser.click("[data-action=cordon]");
+    browser.until_text(".detail-name", "SchedulingDisabled");
+    browser.click("[data-action=uncordon]");
+    browser.until("!document.querySelector('.detail-name').textContent.includes('Disabled')");
+    choose(browser, "drain");
+    browser.until_text("dialog", "Drain kubik?");
+    // What cannot be undone is not one key away.
+    assert_eq!(
+        browser.eval("document.activeElement.textContent"),
+        "Cancel"
+    );
+    browser.click("dialog [type=submit]");
+    browser.until_text(".toast", "Node kubik was drained");
+    place.eventually("the pods' end", || {
+        let phases = ["pods", "-n", NAMESPACE, "-l", "app=shop"];
+        (place.field(&phases, ".items[*].status.phase") == "Pending").then_some(())
+    });
+    browser.click("[data-action=uncordon]");
+    place.kubectl(&["rollout", "status", "deployment/shop", "-n", NAMESPACE]);
+}
+
+/// A page that was left open goes on by itself; a new link works where the page is.
+fn the_daemon_is_killed(place: &Place, browser: &mut Browser) {
+    open(browser, "deployments.apps", "shop/logs");
+    browser.until_text(".log-state", "Live");
+    browser.eval("location.hash = '#/list/configmaps?ns=dashboard'");
+    browser.until_text(".tr", "words");
+    kill(Pid::from_raw(place.daemon_pid()), Signal::SIGKILL).unwrap();
+    browser.until("!document.querySelector('.offline').hidden");
+    place.must(&["start"]);
+    place.kubectl(&["create", "configmap", "afterwards", "-n", NAMESPACE]);
+    browser.until_text(".tr", "afterwards");
+    browser.until("document.querySelector('.offline').hidden");
+    // The browser says in its log that nobody answered.
+    browser.complaints();
+    browser.open(place.must(&["dashboard", "--url"]).trim());
+    browser.until_text("h1", "Overview");
+    assert_eq!(browser.eval("location.hash"), "#/overview");
 }
 
 fn enter(browser: &mut Browser, url: &str) {
