@@ -36,6 +36,10 @@
 //! - **A pause freezes pods, not the cluster** (`node::pause`): the API goes on, probes wait.
 //! - **The ingress proxy is part of the daemon** (`ingress`): on the nodes' own addresses and loopback, ports 80 and 443,
 //!   while there is an Ingress of class `nginx`. Its crate page says where it listens and where it differs from nginx.
+//! - **The dashboard is the API with a page in front** (`dashboard`): no endpoint of its own but a session's, no build step, no
+//!   dependency. It remembers its ports and hashes of its sessions, so that open pages outlive the daemon.
+//! - **Usage is measured when somebody asks** (`node::serve`): nothing samples in the background, rates are between two
+//!   questions.
 //! - **Decide apart from doing.** `reconcile`, `plan`, `filter`, `rules`, `answer` are pure; drivers act.
 //! - **A container's root file system is not mounted on the host** (but for the moment in which one with a
 //!   bidirectional mount is made). Its shim mounts the overlay in a mount namespace
