@@ -1,7 +1,7 @@
 // Keys. Letters act only where nobody types.
 
 import { h } from '../core/dom.js';
-import { go, here } from '../core/route.js';
+import { changes, go, here } from '../core/route.js';
 
 const GO = {
   o: ['Overview', { page: 'overview', id: '' }], t: ['Topology', { page: 'topology', id: '' }], e: ['Events', { page: 'events', id: '' }],
@@ -31,8 +31,11 @@ export function shortcuts({ palette, create, focus, close }) {
     pressedG = 0;
     if (isAfterG && GO[event.key]) {
       event.preventDefault();
+      const before = location.hash;
       go({ ...GO[event.key][1], open: null, find: '' });
-      requestAnimationFrame(() => focus());
+      // Another view comes with the news of the change, after this.
+      if (location.hash === before) focus();
+      else changes.addEventListener('change', () => focus(), { once: true });
     } else if (event.key === 'g') {
       pressedG = performance.now();
     } else if (event.key === '/') {

@@ -260,21 +260,27 @@ const RELATED = {
   nodes: podsOf((node) => ({ fieldSelector: `spec.nodeName=${node.metadata.name}` }), () => ''),
 };
 
+/** Characters of JSON. */
+const SMALL_MAX = 3000;
+
 /** Everything an object of an unknown kind says, as far as one wants to unfold it. */
 function tree(object) {
   const parts = Object.entries(object).filter(([key]) => !['kind', 'apiVersion', 'metadata'].includes(key));
   if (!parts.length) return null;
-  return section('Content', parts.map(([key, value]) => branch(key, value, 0)));
+  // What is small is open at once.
+  const open = JSON.stringify(parts).length < SMALL_MAX ? Infinity : 2;
+  return section('Content', parts.map(([key, value]) => branch(key, value, open)));
 }
 
-function branch(key, value, depth) {
+/** `open`: how many levels are unfolded. */
+function branch(key, value, open) {
   if (value === null || typeof value !== 'object') return h('div.leaf', h('span.leaf-key', key), h('span.mono', value === null ? 'null' : String(value)));
-  const entries = Array.isArray(value) ? value.map((one, i) => [one?.name ?? one?.type ?? `${i}`, one]) : Object.entries(value);
+  const entries = Array.isArray(value) ? value.map((one, i) => [one?.name || one?.type || `${i}`, one]) : Object.entries(value);
   if (!entries.length) return h('div.leaf', h('span.leaf-key', key), h('span.muted', 'empty'));
   const inside = h('div.branch');
-  const fold = h('details', { open: depth < 2 }, h('summary', key, ' ', h('span.muted', Array.isArray(value) ? `[${entries.length}]` : '')), inside);
-  const fill = () => inside.childElementCount || put(inside, entries.slice(0, 300).map(([name, one]) => branch(name, one, depth + 1)));
-  if (depth < 2) fill();
+  const fold = h('details', { open: open > 0 }, h('summary', key, ' ', h('span.muted', Array.isArray(value) ? `[${entries.length}]` : '')), inside);
+  const fill = () => inside.childElementCount || put(inside, entries.slice(0, 300).map(([name, one]) => branch(name, one, open - 1)));
+  if (open > 0) fill();
   else fold.addEventListener('toggle', fill);
   return fold;
 }

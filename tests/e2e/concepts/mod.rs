@@ -46,7 +46,7 @@ const DOCUMENTS: &[(&str, &str)] = &[
     ("004", include_str!("004.txt")),
 ];
 
-/// A row without commands names stories that exist.
+/// A row without commands names stories that exist, and every manifest of the notes is applied as it stands.
 fn every_row_is_shown() {
     let names: Vec<&str> = stories::all().map(|(name, _)| name).collect();
     for (document, text) in DOCUMENTS {
@@ -64,6 +64,22 @@ fn every_row_is_shown() {
                 );
             }
         }
+    }
+    let all = DOCUMENTS
+        .iter()
+        .flat_map(|(_, text)| transcript::rows(text));
+    let commands: Vec<&str> = all
+        .flat_map(|row| row.steps.into_iter().map(|step| step.command))
+        .collect();
+    for entry in fs::read_dir(project().join("tests/e2e/seeds")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let as_it_stands = format!("kubectl apply -f {name}");
+        assert!(
+            commands
+                .iter()
+                .any(|command| command.contains(&as_it_stands)),
+            "nothing applies {name} as it stands"
+        );
     }
 }
 
