@@ -28,6 +28,11 @@
 //! - **Our own components act under upstream's identities.** Controllers, scheduler and node agents have
 //!   their bootstrap roles and nothing else. Only the shared informers are in `system:masters`: one set of caches for
 //!   everybody reads more than any one of upstream's roles allows.
+//! - **Names on the host are the home's own.** Clusters of one profile in several homes (`KUBIK_HOME`) are different
+//!   clusters: their cgroups and tables carry a mark of the home, and a bridge says in its alias whose it is, because links
+//!   are numbered and two homes that do not know of each other may choose one number.
+//! - **A start is its command's until it is ready.** Ctrl-C or `kill -9` of `kubik start` gives it up: the daemon holds the
+//!   other end of a pipe. Commands that meet wait for each other.
 //! - **`delete` trusts no process and no memory.** `daemon::erase` works from names on the host: shims by their command
 //!   line, one cgroup, one packet rule table, links by their prefix, mounts below two directories.
 //! - **The cluster's own registry keeps blobs as they came** (`distribution`) beside the unpacked layers of the image

@@ -68,6 +68,12 @@ impl Failure {
         ))
     }
 
+    pub fn no_node(profile: &str, name: &str) -> Failure {
+        let text = format!("the cluster \"{profile}\" has no node \"{name}\"");
+        let advice = format!("List them with: kubik node list{}", for_profile(profile));
+        Failure::new("GUEST_NODE_RETRIEVE", 85, text).advise(advice)
+    }
+
     pub fn print(&self) {
         if screen::prints_events() {
             let advice = self.advice.as_deref().unwrap_or_default();

@@ -102,7 +102,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
     let done = |()| ExitCode::SUCCESS;
     match arguments.command {
         Command::Start(options) => start::run(&profile, &options).map(done),
-        Command::Stop => stop::run(&profile).map(done),
+        Command::Stop(options) => stop::run(&profile, &options).map(done),
         Command::Pause(options) => pause::run(&profile, &options, true).map(done),
         Command::Unpause(options) => pause::run(&profile, &options, false).map(done),
         Command::Delete(options) => delete::run(&profile, &options).map(done),
@@ -114,7 +114,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Kubectl(options) => kubectl::run(&profile, &options.arguments),
         Command::Service(options) => service::run(&profile, &options).map(done),
         Command::Dashboard(options) => dashboard::run(&profile, &options).map(done),
-        Command::Ip => service::ip(&profile).map(done),
+        Command::Ip(options) => service::ip(&profile, &options).map(done),
         Command::Node(command) => node::run(&profile, &command).map(done),
         Command::Shell(options) => Err(node_view::shell(&profile, &options)),
         Command::Cp(options) => node_view::copy(&profile, &options).map(done),

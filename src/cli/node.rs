@@ -60,9 +60,7 @@ fn with_node(profile: &str, name: &str) -> Result<Layout, Failure> {
     if config.nodes.iter().any(|node| node.name == name) {
         return Ok(layout);
     }
-    let text = format!("the cluster \"{profile}\" has no node \"{name}\"");
-    let advice = format!("List them with: kubik node list{}", for_profile(profile));
-    Err(Failure::new("GUEST_NODE_RETRIEVE", 85, text).advise(advice))
+    Err(Failure::no_node(profile, name))
 }
 
 /// Saved first: the daemon reads it, and a cluster that does not run makes it at its next start.

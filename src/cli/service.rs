@@ -2,7 +2,7 @@
 //! there is no tunnel to open: these commands only print addresses.
 
 use super::{
-    args::{Output, ServiceCommand, ServiceOptions},
+    args::{IpOptions, Output, ServiceCommand, ServiceOptions},
     failure::Failure,
     kubectl::connection::{Connection, is_not_found},
     place, screen,
@@ -13,12 +13,16 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::path::PathBuf;
 
-pub fn ip(profile: &str) -> Result<(), Failure> {
+pub fn ip(profile: &str, options: &IpOptions) -> Result<(), Failure> {
     let (_, config) = place::existing(profile)?;
-    if let Some(node) = config.nodes.first() {
-        screen::result(&node.address().to_string());
+    let name = options.node.as_deref().unwrap_or(profile);
+    match config.nodes.iter().find(|node| node.name == name) {
+        Some(node) => {
+            screen::result(&node.address().to_string());
+            Ok(())
+        }
+        None => Err(Failure::no_node(profile, name)),
     }
-    Ok(())
 }
 
 pub fn run(profile: &str, options: &ServiceOptions) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! `kubik stop`.
 
 use super::{
+    args::StopOptions,
     failure::{Failure, for_profile},
     kubeconfig, place,
     screen::{self, Steps},
@@ -14,16 +15,30 @@ use std::{fs, time::Duration};
 /// Pods get their own grace periods; this bounds the whole.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn run(profile: &str) -> Result<(), Failure> {
+pub fn run(profile: &str, options: &StopOptions) -> Result<(), Failure> {
     place::require_root()?;
+    if !options.all {
+        return one(profile, options);
+    }
+    let profiles = place::profiles();
+    let all = profiles.iter().filter(|name| {
+        let layout = place::layout(name);
+        place::load(&layout).is_some()
+    });
+    all.into_iter().try_for_each(|name| one(name, options))
+}
+
+fn one(profile: &str, options: &StopOptions) -> Result<(), Failure> {
     let (layout, config) = place::existing(profile)?;
+    // First: whoever starts the cluster again at once has the last word about kubectl's context.
+    if !options.keep_context_active {
+        kubeconfig::release(profile, &layout, false)?;
+    }
     if !launch::is_running(&layout) {
         end_orphans(&layout, &config)?;
         screen::line(&format!("The cluster \"{profile}\" is not running."));
-        return kubeconfig::release(profile, &layout, false);
+        return Ok(());
     }
-    // First: whoever starts the cluster again at once has the last word about kubectl's context.
-    kubeconfig::release(profile, &layout, false)?;
     let steps = Steps::begin(&format!("Stopping cluster \"{profile}\""));
     steps.spin("ending pods");
     launch::stop(&layout, STOP_DEADLINE)

@@ -54,8 +54,8 @@ pub enum Command {
     )]
     Start(Box<StartOptions>),
     /// Stop the cluster; everything stays on disk for the next start
-    #[command(after_help = "Example:\n  kubik stop && kubik start")]
-    Stop,
+    #[command(after_help = "Examples:\n  kubik stop && kubik start\n  kubik stop --all")]
+    Stop(StopOptions),
     /// Freeze the cluster's containers where they are; the API goes on
     #[command(
         after_help = "Examples:\n  kubik pause                 every namespace\n  kubik pause -n shop,mail    these two\n\nFrozen containers use no CPU and keep their memory. Their probes wait. Pods made\nmeanwhile run. `kubik stop` ends a pause."
@@ -101,9 +101,9 @@ pub enum Command {
     /// Open the dashboard in a browser, or print its link
     #[command(after_help = "Example:\n  kubik dashboard --url")]
     Dashboard(DashboardOptions),
-    /// Print the node's address
+    /// Print a node's address
     #[command(after_help = "Example:\n  curl http://$(kubik ip):30080")]
-    Ip,
+    Ip(IpOptions),
     /// A root shell where the node is: this machine, as the cluster sees it
     #[command(
         visible_alias = "ssh",
@@ -154,6 +154,23 @@ pub enum Command {
     /// Print a completion script for your shell
     #[command(after_help = "Example:\n  source <(kubik completion bash)")]
     Completion(CompletionOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct StopOptions {
+    /// Stop all clusters
+    #[arg(long)]
+    pub all: bool,
+    /// Leave kubectl's current context as it is
+    #[arg(long)]
+    pub keep_context_active: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct IpOptions {
+    /// Of this node; the first one if not given
+    #[arg(short, long, value_name = "NAME")]
+    pub node: Option<String>,
 }
 
 #[derive(Debug, Args)]

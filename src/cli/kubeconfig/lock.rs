@@ -13,8 +13,8 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
-/// A foreign lock of this age is nobody's.
-const AGE_MAX: Duration = Duration::from_secs(60);
+/// A foreign lock of this age is nobody's; so is one of ours whose process was killed before it wrote its name.
+const AGE_MAX: Duration = Duration::from_secs(3);
 const MARK: &str = "kubik ";
 
 pub struct Lock(PathBuf);
@@ -30,7 +30,8 @@ impl Lock {
             match OpenOptions::new().create_new(true).write(true).open(&path) {
                 Ok(mut made) => {
                     // Without the name it is a lock like any other.
-                    let _ = write!(made, "{MARK}{}", std::process::id());
+                    let name = format!("{MARK}{}", std::process::id());
+                    let _ = made.write_all(name.as_bytes());
                     return Ok(Lock(path));
                 }
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

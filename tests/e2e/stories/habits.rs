@@ -402,6 +402,8 @@ fn profiles_and_settings_are_kept() {
         place.kubik(&["status"]).output().unwrap().status.code(),
         Some(4)
     );
+    let second = place.must(&["ip", "-n", &format!("{profile}-m02")]);
+    assert!(second.trim().ends_with(".1.1"), "{second}");
     place.must(&["update-context"]);
     assert_eq!(
         place.kubectl(&["config", "current-context"]).trim(),

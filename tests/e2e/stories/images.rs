@@ -7,8 +7,10 @@ use crate::{
     registry::{PASSWORD, Registry, USER, free_port, start_registry_at},
 };
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixListener,
+    path::Path,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -31,6 +33,10 @@ pub const STORIES: &[Story] = &[
         the_notes_flow_from_a_private_registry,
     ),
     ("images::archives_go_in_and_out", archives_go_in_and_out),
+    (
+        "images::images_of_a_local_engine_are_loaded_by_name",
+        images_of_a_local_engine_are_loaded_by_name,
+    ),
 ];
 
 fn speaker(tag: &str, words: &str) -> Image {
@@ -429,6 +435,63 @@ fn tunnel(mut client: TcpStream, count: &AtomicUsize) -> std::io::Result<()> {
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
     std::io::copy(&mut server, &mut client).map(drop)
+}
+
+/// Answers as the engines of Docker and Podman do when asked for an image, of which this one has `name`.
+fn engine(socket: &Path, name: &str, archive: Vec<u8>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let wanted = format!("GET /images/{name}/get ");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let (status, body) = match line.starts_with(&wanted) {
+                true => ("200 OK", archive.as_slice()),
+                false => ("404 Not Found", &b"{\"message\":\"image not known\"}"[..]),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(body);
+        }
+    });
+}
+
+fn images_of_a_local_engine_are_loaded_by_name() {
+    let place = shared();
+    let archive = place.home.path().join("engine.tar");
+    // What Podman calls an image that was built without a registry's name.
+    speaker("localhost/engine-app:1", "made here").save(&archive);
+    let socket = place.home.path().join("engine.sock");
+    engine(&socket, "engine-app:1", std::fs::read(&archive).unwrap());
+    let load = |name: &str| {
+        let host = format!("unix://{}", socket.display());
+        let mut command = place.kubik(&["image", "load", name]);
+        command.env("DOCKER_HOST", host).output().unwrap()
+    };
+    let loaded = load("engine-app:1");
+    assert!(loaded.status.success(), "{}", stderr(&loaded));
+    // Pods may say the name that was said here.
+    let words = [
+        "run",
+        "engine-app",
+        "--image=engine-app:1",
+        "--image-pull-policy=Never",
+    ];
+    place.kubectl(&words);
+    place.until_ready("default", &["engine-app"]);
+    assert_eq!(place.kubectl(&["logs", "engine-app"]), "made here\n");
+    place.kubectl(&["delete", "pod", "engine-app", "--now", "--wait=false"]);
+    let refused = load("absent:1");
+    assert_eq!(refused.status.code(), Some(95));
+    let said = stderr(&refused);
+    assert!(
+        said.contains("podman save absent:1 | kubik image load"),
+        "{said}"
+    );
 }
 
 fn archives_go_in_and_out() {

@@ -214,6 +214,8 @@ fn ten_clusters_at_once() {
         let ready = place.kubectl(&["--context", &context, "get", "--raw", "/readyz"]);
         assert_eq!(ready, "ok");
     }
+    place.must(&["stop", "--all"]);
+    assert!(!place.must(&["profile", "list"]).contains("Running"));
     all("delete");
     let _ = std::fs::remove_dir_all(place.home.path().join(".kube"));
     census::assert_same(&before, &census::take(place.home.path()));
