@@ -295,7 +295,7 @@ fn contents(file: &File) -> Result<HashMap<String, (u64, u64)>> {
     let mut links = Vec::new();
     for entry in archive.entries_with_seek().context("read the archive")? {
         // The reader's own words quote whatever it found there.
-        let entry = entry.ok().context("it is damaged, or no tar archive")?;
+        let entry = entry.ok().context("read the archive: is it a tar file?")?;
         let name = entry
             .path()?
             .to_string_lossy()
