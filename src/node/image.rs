@@ -17,8 +17,10 @@ use std::{
 use tracing::info;
 
 /// Reason and message of a waiting container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
+    /// The image that was asked for.
+    pub image: String,
     pub reason: &'static str,
     pub message: String,
 }
@@ -89,6 +91,7 @@ pub async fn ensure(host: &Host, pod: &Pod, asked: &Asked<'_>) -> Result<ImageIn
             Err(Trouble {
                 reason: "ErrImageNeverPull",
                 message,
+                ..Trouble::default()
             })
         }
         Ok(_) => {
@@ -131,7 +134,10 @@ pub async fn ensure(host: &Host, pod: &Pod, asked: &Asked<'_>) -> Result<ImageIn
         };
         tell(EventKind::Warning, reason, &text);
     }
-    result
+    result.map_err(|trouble| Trouble {
+        image: reference.to_owned(),
+        ..trouble
+    })
 }
 
 async fn present(host: &Host, reference: &str) -> Result<Option<ImageInfo>, Trouble> {
@@ -143,10 +149,12 @@ async fn present(host: &Host, reference: &str) -> Result<Option<ImageInfo>, Trou
             message: format!(
                 "Failed to apply default image tag \"{reference}\": couldn't parse image name \"{reference}\": invalid reference format"
             ),
+            ..Trouble::default()
         }),
         Err(failure) => Err(Trouble {
             reason: "ImageInspectError",
             message: format!("Failed to inspect image \"{reference}\": {failure}"),
+            ..Trouble::default()
         }),
     }
 }
@@ -181,6 +189,7 @@ async fn pull(
                 _ => "ErrImagePull",
             },
             message: failure.to_string(),
+            ..Trouble::default()
         }),
     }
 }

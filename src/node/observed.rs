@@ -125,6 +125,8 @@ pub enum Image {
     /// Checked (and pulled where the policy says so) for this attempt.
     Ready { id: String, attempt: u32 },
     Failed {
+        /// What could not be had: the container's own image or one that it mounts.
+        image: String,
         reason: String,
         message: String,
         since: Timestamp,

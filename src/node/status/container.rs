@@ -153,14 +153,12 @@ fn why_waiting(scene: &Scene<'_>, wanted: &Wanted<'_>, seen: &Seen) -> Option<(S
     }
     match &seen.image {
         Image::Failed {
+            image,
             reason,
             message,
             since,
             ..
-        } => {
-            let image = wanted.container.image.as_deref().unwrap_or_default();
-            Some(image_trouble(scene.now, reason, message, *since, image))
-        }
+        } => Some(image_trouble(scene.now, reason, message, *since, image)),
         _ => seen
             .failure
             .as_ref()

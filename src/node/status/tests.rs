@@ -147,6 +147,7 @@ fn phases() {
 #[test]
 fn reasons() {
     let failed = |reason: &str, message: &str, since: i64| Image::Failed {
+        image: "i:1".to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
         since: at(since),

@@ -211,6 +211,7 @@ pub async fn mount_images(host: &Host, pod: &Pod, container: &Container) -> Resu
         let path = source::image_path(&host.layout.pod(pod.uid()), &volume.name);
         let mounted = host.runtime.mount_image(&found.id, &path).await;
         mounted.map_err(|failure| Trouble {
+            image: asked.reference.to_owned(),
             reason: "CreateContainerError",
             message: format!(
                 "failed to mount image volume \"{}\": {failure}",

@@ -319,6 +319,7 @@ impl Worker {
                     _ => 1,
                 };
                 seen.image = Image::Failed {
+                    image: trouble.image,
                     reason: trouble.reason.to_owned(),
                     message: trouble.message,
                     since: now,

@@ -4,7 +4,7 @@ use super::{Outcome, REFUSALS_MAX, Worker, paced};
 use crate::{
     api::{ApiError, object::Object},
     client::EventKind,
-    node::{act, image, status},
+    node::{act, image, observed::Image, status},
     task::clock,
 };
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -94,7 +94,11 @@ impl Worker {
             let reason = reason.unwrap_or_default();
             let before = self.waits.insert(status.name.clone(), reason.clone());
             if before.as_ref() != Some(&reason) {
-                told.push((status.name.clone(), status.image.clone(), reason));
+                let image = match self.observed.seen(&status.name).image {
+                    Image::Failed { image, .. } => image,
+                    _ => status.image.clone(),
+                };
+                told.push((status.name.clone(), image, reason));
             }
         }
         for (name, image, reason) in told {

@@ -204,9 +204,10 @@ impl Mounted {
                 continue;
             }
             let inside = destination.strip_prefix("/").unwrap_or(&destination);
-            let source = fs::canonicalize(self.target.join(inside))?;
-            // A link of the image that leads out of it is not followed.
-            if source.starts_with(fs::canonicalize(&self.target)?) {
+            // A link of the image that leads out of it, or nowhere, is not followed.
+            let root = fs::canonicalize(&self.target)?;
+            let source = fs::canonicalize(self.target.join(inside));
+            if let Some(source) = source.ok().filter(|source| source.starts_with(&root)) {
                 mounts.push(Mount {
                     source,
                     destination,
