@@ -92,6 +92,11 @@ impl Writer {
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
+
+    #[cfg(test)]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The attributes in `bytes`; ends at the first one that is cut off.

@@ -86,7 +86,11 @@ fn write(name: &str, value: &str) -> io::Result<()> {
     if read(name) == value {
         return Ok(());
     }
-    fs::write(format!("{ROOT}/{name}"), value)
+    let path = format!("{ROOT}/{name}");
+    fs::write(&path, value).map_err(|error| {
+        let text = format!("write {value} to {path}: {error}");
+        io::Error::new(error.kind(), text)
+    })
 }
 
 #[cfg(test)]
