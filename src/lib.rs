@@ -59,6 +59,8 @@
 //!   sandboxes; they stand before a pod has its link, and without a policy there is no rule at all. The host always passes,
 //!   and so does what the built-in ingress proxy sends.
 //! - **On cgroup v2 devices are filtered by an eBPF program of ours** (`runtime::device`): libcontainer's needs libbpf.
+//! - **In a container the root of the cgroups makes room** (`runtime::cgroup`): a group that hands controllers down may have
+//!   no processes, so those of a root that is not the machine's go to `kubik.host`, and back when the last cluster goes.
 
 pub mod api;
 pub mod kinds;

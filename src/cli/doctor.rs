@@ -3,8 +3,12 @@
 //! `CHECKS` is the table. The checks that are fatal also run before every start ([`fatal`]), in under a millisecond.
 
 use super::{failure::Failure, place, screen};
+use crate::runtime::{
+    cgroup::{self, Survey},
+    support,
+};
 use nix::sys::{resource, statvfs};
-use std::{fs, net::TcpListener, process::ExitCode};
+use std::{fs, net::TcpListener, path::Path, process::ExitCode};
 
 enum Verdict {
     Good(String),
@@ -17,64 +21,84 @@ use Verdict::{Bad, Good, Warning};
 
 struct Check {
     name: &'static str,
-    look: fn() -> Verdict,
+    look: Look,
 }
+
+enum Look {
+    Machine(fn() -> Verdict),
+    /// At the place where a cluster's state is kept, or the first directory above that is there.
+    State(fn(&Path) -> Verdict),
+}
+use Look::{Machine, State};
 
 const CHECKS: &[Check] = &[
     Check {
         name: "rights",
-        look: rights,
+        look: Machine(rights),
     },
     Check {
         name: "kernel",
-        look: kernel,
+        look: Machine(kernel),
     },
     Check {
         name: "namespaces",
-        look: namespaces,
+        look: Machine(namespaces),
     },
     Check {
         name: "overlayfs",
-        look: overlayfs,
+        look: Machine(overlayfs),
     },
     Check {
         name: "cgroups",
-        look: cgroups,
+        look: Machine(cgroups),
+    },
+    Check {
+        name: "devices",
+        look: Machine(devices),
     },
     Check {
         name: "network",
-        look: network,
+        look: Machine(network),
+    },
+    Check {
+        name: "sysctls",
+        look: Machine(sysctls),
     },
     Check {
         name: "OOM scores",
-        look: oom_scores,
+        look: Machine(oom_scores),
     },
     Check {
         name: "open files",
-        look: open_files,
+        look: Machine(open_files),
     },
     Check {
         name: "inotify",
-        look: inotify,
+        look: Machine(inotify),
+    },
+    Check {
+        name: "state disk",
+        look: State(state_disk),
     },
     Check {
         name: "disk space",
-        look: disk_space,
+        look: State(disk_space),
     },
     Check {
         name: "API port",
-        look: api_port,
+        look: Machine(api_port),
     },
     Check {
         name: "proxy",
-        look: proxy,
+        look: Machine(proxy),
     },
 ];
 
 pub fn run(_profile: &str) -> Result<ExitCode, Failure> {
     let mut bad = 0;
+    let state = place::state_root();
     for check in CHECKS {
-        let (sign, text, advice) = match (check.look)() {
+        let (sign, text, advice) = match check.verdict(&state) {
             Good(text) => ("ok  ", text, None),
             Warning(text, advice) => ("warn", text, Some(advice)),
             Bad(text, advice) => {
@@ -100,10 +124,22 @@ pub fn run(_profile: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The first check that forbids a start.
-pub fn fatal() -> Result<(), Failure> {
+impl Check {
+    fn verdict(&self, state: &Path) -> Verdict {
+        match self.look {
+            Machine(look) => look(),
+            State(look) => {
+                let existing = state.ancestors().find(|path| path.exists());
+                look(existing.unwrap_or(state))
+            }
+        }
+    }
+}
+
+/// The first check that forbids a start of a cluster with its state there.
+pub fn fatal(state: &Path) -> Result<(), Failure> {
     for check in CHECKS {
-        if let Bad(text, advice) = (check.look)() {
+        if let Bad(text, advice) = check.verdict(state) {
             let why = format!("{}: {text}", check.name);
             return Err(Failure::new("HOST_UNSUPPORTED", 36, why).advise(advice));
         }
@@ -153,69 +189,125 @@ fn namespaces() -> Verdict {
 }
 
 fn overlayfs() -> Verdict {
-    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    if known.lines().any(|line| line.ends_with("\toverlay")) {
-        Good("built in or loaded".to_owned())
-    } else {
-        let advice = "kubik loads nothing itself: modprobe overlay (and add it to /etc/modules).";
-        Bad("not available".to_owned(), advice)
+    if support::has_overlay() {
+        return Good("available".to_owned());
+    }
+    let advice = match Modules::read().is_outdated() {
+        true => REBOOT,
+        false => "The kernel has no such module: use a distribution's kernel, with its modules.",
+    };
+    Bad("not available".to_owned(), advice)
+}
+
+fn state_disk(place: &Path) -> Verdict {
+    match support::unfit_file_system(place) {
+        None => Good(format!("{} can hold containers", place.display())),
+        Some(kind) => Bad(
+            format!(
+                "{} is on {kind}, which containers cannot write to",
+                place.display()
+            ),
+            "Name a place on a real disk with KUBIK_HOME (in a container: a volume), or start with --ephemeral.",
+        ),
     }
 }
 
 fn cgroups() -> Verdict {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let has = |kind: &str| {
-        mounts
-            .lines()
-            .any(|line| line.split(' ').nth(2) == Some(kind))
-    };
-    let v1_memory = mounts.lines().any(|line| {
-        let fields: Vec<&str> = line.split(' ').collect();
-        fields.get(2) == Some(&"cgroup")
-            && fields
-                .get(3)
-                .is_some_and(|options| options.contains("memory"))
-    });
-    let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    let wanted = ["cpu", "memory", "pids"];
-    let missing: Vec<&str> = wanted
-        .into_iter()
-        .filter(|name| !v2.split_whitespace().any(|have| have == *name))
-        .collect();
-    match () {
-        () if missing.is_empty() => Good("version 2".to_owned()),
-        () if v1_memory => Good("version 1 (hybrid)".to_owned()),
-        () if has("cgroup2") || has("cgroup") => {
-            let advice = "Limits will not hold: enable the cpu, memory and pids controllers.";
-            Warning(
-                format!("controllers missing: {}", missing.join(" ")),
-                advice,
-            )
-        }
-        () => Bad("not mounted".to_owned(), "Mount cgroup2 on /sys/fs/cgroup."),
+    match cgroup::survey() {
+        Survey::Unified => Good("version 2".to_owned()),
+        Survey::Legacy => Good("version 1 (hybrid)".to_owned()),
+        Survey::NotMounted => Bad(
+            "not mounted".to_owned(),
+            "Mount cgroup2 on /sys/fs/cgroup: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        ),
+        Survey::ReadOnly => Bad(
+            "mounted read-only".to_owned(),
+            "In a container kubik needs more rights: docker run --privileged.",
+        ),
+        Survey::Missing(names) => Bad(
+            format!("controllers missing: {}", names.join(" ")),
+            "Limits would not hold. For memory, boot with cgroup_enable=memory; in a container, let them through.",
+        ),
     }
 }
 
-/// What links and rules are made of; the kernel loads modules by itself when they are asked for.
+/// Version 1 has a controller for it.
+fn devices() -> Verdict {
+    if !cgroup::host().is_unified() {
+        return Good("closed to containers by the devices controller".to_owned());
+    }
+    match support::restrict_devices() {
+        Ok(()) => Good("closed to containers by an eBPF program".to_owned()),
+        Err(error) => Warning(
+            format!("eBPF is refused: {error}"),
+            "Containers that may make device nodes can open this machine's devices.",
+        ),
+    }
+}
+
+const REBOOT: &str =
+    "The kernel's modules are gone from /lib/modules, as after its upgrade: reboot.";
+
+/// What the kernel may load by itself when it is asked for.
+struct Modules {
+    /// `modules.builtin` and `modules.dep`. Empty where there are none: a kernel without modules, or a container.
+    lists: [String; 2],
+    has_others: bool,
+}
+
+impl Modules {
+    fn read() -> Modules {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let folder = format!("/lib/modules/{}", release.trim());
+        Modules {
+            lists: ["modules.builtin", "modules.dep"]
+                .map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default()),
+            has_others: fs::read_dir("/lib/modules").is_ok_and(|mut all| all.next().is_some()),
+        }
+    }
+
+    /// The machine has modules, for other kernels only.
+    fn is_outdated(&self) -> bool {
+        self.has_others && self.lists.iter().all(String::is_empty)
+    }
+
+    /// A kernel that cannot be asked has everything.
+    fn has(&self, name: &str) -> bool {
+        let file = format!("/{name}.ko");
+        let is_listed = || self.lists.iter().any(|list| list.contains(&file));
+        let is_silent = || !self.has_others && self.lists.iter().all(String::is_empty);
+        fs::exists(format!("/sys/module/{name}")).unwrap_or(false) || is_silent() || is_listed()
+    }
+}
+
+/// What links and rules are made of.
 fn network() -> Verdict {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let modules = format!("/lib/modules/{}", release.trim());
-    let lists = ["modules.builtin", "modules.dep"]
-        .map(|name| fs::read_to_string(format!("{modules}/{name}")).unwrap_or_default());
+    let modules = Modules::read();
     let missing: Vec<&str> = ["bridge", "veth", "nf_tables"]
         .into_iter()
-        .filter(|name| {
-            let loaded = fs::exists(format!("/sys/module/{name}")).unwrap_or(false);
-            let file = format!("/{name}.ko");
-            !loaded && !lists.iter().any(|list| list.contains(&file))
-        })
+        .filter(|name| !modules.has(name))
         .collect();
-    // A kernel without lists of modules has everything built in, or cannot be asked.
-    if missing.is_empty() || lists.iter().all(String::is_empty) {
-        Good("bridge veth nf_tables".to_owned())
+    if missing.is_empty() {
+        return Good("bridge veth nf_tables".to_owned());
+    }
+    let text = format!("no module {}", missing.join(", "));
+    if modules.is_outdated() {
+        // What is built in cannot be told from what is not there.
+        return Warning(text, REBOOT);
+    }
+    let advice = "Pods need them: use a distribution's kernel, with its modules.";
+    Bad(text, advice)
+}
+
+/// Forwarding is switched on there, for the machine and for the cluster's bridge.
+fn sysctls() -> Verdict {
+    let read_only = statvfs::statvfs("/proc/sys/net")
+        .is_ok_and(|stat| stat.flags().contains(statvfs::FsFlags::ST_RDONLY));
+    if read_only {
+        let advice = "In a container kubik needs more rights: docker run --privileged.";
+        Bad("/proc/sys is read-only".to_owned(), advice)
     } else {
-        let text = format!("no module {}", missing.join(", "));
-        Warning(text, "Pods need them: use a distribution's kernel.")
+        Good("can be set".to_owned())
     }
 }
 
@@ -283,10 +375,8 @@ fn inotify() -> Verdict {
     }
 }
 
-fn disk_space() -> Verdict {
+fn disk_space(existing: &Path) -> Verdict {
     const WANTED_BYTES: u64 = 1 << 30;
-    let root = place::state_root();
-    let existing = root.ancestors().find(|path| path.exists()).unwrap_or(&root);
     match statvfs::statvfs(existing) {
         Ok(stat) => {
             let free = stat.blocks_available() * stat.fragment_size();

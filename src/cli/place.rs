@@ -74,7 +74,16 @@ pub fn layout(profile: &str) -> Layout {
     }
 }
 
-pub fn ephemeral_layout(profile: &str) -> Layout {
+/// Where a start puts what is new; a cluster that is there stays where it is.
+pub fn wanted_layout(profile: &str, is_ephemeral: bool) -> Layout {
+    let found = layout(profile);
+    match is_ephemeral && !found.config().exists() {
+        true => ephemeral_layout(profile),
+        false => found,
+    }
+}
+
+fn ephemeral_layout(profile: &str) -> Layout {
     let mut layout = Layout::new(&state_root(), &run_root(), profile);
     layout.state = layout.run.join("state");
     layout

@@ -22,11 +22,7 @@ const FIRST_REGISTRY_PORT: u16 = 5000;
 /// Saves (or loads) the cluster's configuration. Locked, so that two starts do not choose the same slot.
 pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, ClusterConfig), Failure> {
     let _guard = place::lock()?;
-    let found = place::layout(profile);
-    let layout = match options.ephemeral && !found.config().exists() {
-        true => place::ephemeral_layout(profile),
-        false => found,
-    };
+    let layout = place::wanted_layout(profile, options.ephemeral);
     let others: Vec<ClusterConfig> = place::profiles()
         .iter()
         .filter(|name| *name != profile)

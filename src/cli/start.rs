@@ -62,7 +62,7 @@ pub fn run(profile: &str, options: &StartOptions) -> Result<(), Failure> {
 
 fn bring_into_being(profile: &str, layout: &Layout, options: &StartOptions) -> Result<(), Failure> {
     let is_new = place::read(layout)?.is_none();
-    doctor::fatal()?;
+    doctor::fatal(&place::wanted_layout(profile, options.ephemeral).state)?;
     if options.dry_run {
         let verb = if is_new { "create" } else { "start" };
         screen::line(&format!(

@@ -11,6 +11,7 @@ pub mod mounts;
 pub mod nfs;
 pub mod resolve;
 pub mod stats;
+pub mod support;
 
 pub mod cgroup;
 mod device;

@@ -310,6 +310,21 @@ pub fn register(file: std::fs::File) -> io::Result<tokio::io::unix::AsyncFd<std:
     unsafe { tokio::io::unix::AsyncFd::register(file) }.map_err(Into::into)
 }
 
+/// Whether the kernel has a file system of this name, built in or as a module that it can load. Mounts nothing.
+pub fn knows_file_system(name: &CStr) -> io::Result<bool> {
+    const CLOSE_ON_EXEC: libc::c_uint = 1;
+    // SAFETY: the name is terminated and lives across the call; a new descriptor comes back.
+    let context = check(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), CLOSE_ON_EXEC) });
+    match context {
+        Ok(fd) => {
+            drop(owned(fd));
+            Ok(true)
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Loads a program that decides about devices.
 pub fn load_device_program(code: &[u64]) -> io::Result<OwnedFd> {
     const PROG_LOAD: libc::c_int = 5;

@@ -3,9 +3,12 @@
 //! Paths are absolute within the hierarchy (`/kubik-x/pod<uid>`), never on the file system. Everything is safe to
 //! repeat. Limits of containers are libcontainer's work; this module makes pods' groups, joins, kills, reads, removes.
 
+mod detect;
 mod freeze;
 mod limit;
+mod nested;
 
+pub use detect::{Survey, survey};
 pub use limit::Level;
 
 use crate::runtime::{
@@ -42,60 +45,9 @@ pub fn host() -> &'static Cgroups {
     static HOST: OnceLock<Cgroups> = OnceLock::new();
     HOST.get_or_init(|| {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        from_mountinfo(&mounts)
+        detect::from_mountinfo(&mounts)
     })
 }
-
-/// Legacy as soon as the memory controller is mounted the old way; unified otherwise.
-fn from_mountinfo(text: &str) -> Cgroups {
-    let mut unified = None;
-    let mut legacy: Vec<(String, PathBuf)> = Vec::new();
-    for line in text.lines() {
-        let Some((left, right)) = line.split_once(" - ") else {
-            continue;
-        };
-        let point = left.split(' ').nth(4).unwrap_or_default();
-        let mut right = right.split(' ');
-        match right.next() {
-            Some("cgroup2") => {
-                unified.get_or_insert_with(|| PathBuf::from(point));
-            }
-            Some("cgroup") => {
-                let options = right.nth(1).unwrap_or_default();
-                let known = options.split(',').filter(|option| {
-                    option.starts_with("name=") || LEGACY_CONTROLLERS.contains(option)
-                });
-                let names: Vec<&str> = known.collect();
-                if legacy.iter().all(|(_, other)| other != Path::new(point)) {
-                    legacy.extend(names.iter().map(|name| ((*name).to_owned(), point.into())));
-                }
-            }
-            _ => {}
-        }
-    }
-    if legacy.iter().any(|(name, _)| name == "memory") {
-        Cgroups::Legacy(legacy)
-    } else {
-        Cgroups::Unified(unified.unwrap_or_else(|| "/sys/fs/cgroup".into()))
-    }
-}
-
-const LEGACY_CONTROLLERS: &[&str] = &[
-    "cpu",
-    "cpuacct",
-    "cpuset",
-    "memory",
-    "devices",
-    "freezer",
-    "blkio",
-    "pids",
-    "hugetlb",
-    "net_cls",
-    "net_prio",
-    "perf_event",
-    "rdma",
-    "misc",
-];
 
 impl Cgroups {
     #[must_use]
@@ -135,7 +87,7 @@ impl Cgroups {
             Cgroups::Unified(root) => {
                 let mut dir = root.clone();
                 for part in path.split('/').filter(|part| !part.is_empty()) {
-                    delegate(&dir);
+                    delegate(root, &dir);
                     dir.push(part);
                     ensure_dir(&dir)?;
                 }
@@ -169,6 +121,13 @@ impl Cgroups {
         }
         self.write(path, unlimited(self.is_unified(), limits))?;
         self.write(path, settings(self.is_unified(), limits, level))
+    }
+
+    /// After the last group of a cluster is removed: the root is as it was before the first.
+    pub fn give_back_root(&self) {
+        if let Cgroups::Unified(root) = self {
+            nested::give_back(root);
+        }
     }
 
     fn write(&self, path: &str, settings: Vec<Setting>) -> io::Result<()> {
@@ -268,14 +227,14 @@ impl Cgroups {
             .unwrap_or(0)
     }
 
-    /// One kill for want of memory ends the whole group, as Kubernetes wants it on v2. No effect on v1.
-    pub fn oom_as_group(&self, path: &str) {
+    /// One kill for want of memory ends the whole group, and nothing of it goes to the machine's swap instead, as
+    /// Kubernetes wants it on v2. No effect on v1.
+    pub fn contain_memory(&self, path: &str) {
         if let Cgroups::Unified(root) = self {
-            let _ = fs::write(
-                root.join(path.trim_start_matches('/'))
-                    .join("memory.oom.group"),
-                "1",
-            );
+            let dir = root.join(path.trim_start_matches('/'));
+            let _ = fs::write(dir.join("memory.oom.group"), "1");
+            // A kernel without swap has no such file.
+            let _ = fs::write(dir.join("memory.swap.max"), "0");
         }
     }
 
@@ -332,7 +291,6 @@ impl Cgroups {
     /// A group with the groups right below it, which are its containers' by name. `None` when it does not exist.
     #[must_use]
     pub fn stats(&self, path: &str) -> Option<SandboxStats> {
-        let usage = self.usage(path)?;
         let name = |dir: &PathBuf| Some(dir.file_name()?.to_str()?.to_owned());
         let below = children(&self.dir("memory", path)?);
         let containers = below.iter().filter_map(|dir| {
@@ -340,10 +298,12 @@ impl Cgroups {
             let usage = self.usage(&format!("{path}/{name}"))?;
             Some((name, usage))
         });
+        // The whole after its parts: what only grows is then never less than one of them.
+        let containers = containers.collect();
         Some(SandboxStats {
-            usage,
+            usage: self.usage(path)?,
             processes: self.number("pids", path, "pids.current").unwrap_or(0),
-            containers: containers.collect(),
+            containers,
         })
     }
 
@@ -369,11 +329,14 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 /// Hands the controllers down. Each on its own: one that is missing must not cost the others.
-fn delegate(dir: &Path) {
+fn delegate(root: &Path, dir: &Path) {
     let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
     for controller in ["cpu", "memory", "pids", "io", "cpuset", "hugetlb"] {
         if !enabled.split_whitespace().any(|other| other == controller) {
-            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+            let _ = match dir == root {
+                true => nested::enable(root, controller),
+                false => fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")),
+            };
         }
     }
 }
@@ -418,24 +381,6 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hierarchies_are_recognized() {
-        let v2 = "25 1 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            from_mountinfo(v2),
-            Cgroups::Unified("/sys/fs/cgroup".into())
-        );
-        let hybrid = "30 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-            31 1 0:2 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
-            32 1 0:3 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
-            33 1 0:4 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let Cgroups::Legacy(mounts) = from_mountinfo(hybrid) else {
-            panic!("hybrid keeps its controllers in v1");
-        };
-        let names: Vec<&str> = mounts.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["memory", "cpu", "cpuacct", "name=systemd"]);
-    }
 
     #[test]
     fn fields_are_found_by_whole_name() {

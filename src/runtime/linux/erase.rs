@@ -42,6 +42,7 @@ pub fn erase(layout: &Layout, cgroup: &str) -> Result<()> {
     groups
         .remove(cgroup)
         .with_context(|| format!("remove the cgroup {cgroup}"))?;
+    groups.give_back_root();
     for folder in [&layout.run, &layout.state] {
         mounts::unmount_below(folder)
             .with_context(|| format!("unmount below {}", folder.display()))?;

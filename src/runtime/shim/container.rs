@@ -157,7 +157,7 @@ impl Container {
         drop(mounted);
         let pid = result?;
         let fd = sys::pidfd_open(pid)?;
-        cgroup::host().oom_as_group(&self.cgroup);
+        cgroup::host().contain_memory(&self.cgroup);
         if !new.spec.privileged
             && let Err(error) = cgroup::host().restrict_devices(&self.cgroup, &devices)
         {

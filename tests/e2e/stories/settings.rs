@@ -428,7 +428,7 @@ fn classes_of_service(place: &Place) {
     assert!(cgroup(place, "rights", "guaranteed", QUOTA).starts_with("10000"));
     let shares = cgroup(place, "rights", "burstable", SHARES);
     assert!(
-        ["204", "28"].contains(&shares.as_str()),
+        ["204", "29"].contains(&shares.as_str()),
         "v1 shares or v2 weight: {shares}"
     );
     for (pod, folder) in [
