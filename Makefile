@@ -13,13 +13,14 @@ BINARY := target/$(CARGO_BUILD_TARGET)/release/kubik
 COMPLETIONS := bash-completion/completions/kubik zsh/site-functions/_kubik fish/vendor_completions.d/kubik.fish
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: help build check test bench demo demo-clean install uninstall dist
+.PHONY: help build check test vm bench demo demo-clean install uninstall dist
 
 help:
 	@echo "make demo     build, start a cluster, deploy an application and reach it"
 	@echo "make build    the release binary: $(BINARY)"
 	@echo "make check    format, lints, unit and architecture tests"
 	@echo "make test     every test, with real containers and stock kubectl (needs root)"
+	@echo "make vm       the kernel tests and a cluster under cgroup v2 and an older kernel, in qemu (needs root; 15 minutes)"
 	@echo "make bench    the budgets, measured (needs root)"
 	@echo "make install  to PREFIX ($(PREFIX)), with completion for shells; make uninstall removes it"
 	@echo "make dist     an archive with the binary and the documents"
@@ -37,6 +38,12 @@ check:
 test:
 	@scripts/setup.sh test
 	cargo test --locked --no-fail-fast
+
+# Not part of CI: a guest without hardware support takes far longer than two minutes.
+vm:
+	@scripts/setup.sh vm
+	cargo build --locked
+	scripts/vm.sh $(VM)
 
 bench:
 	@scripts/setup.sh test

