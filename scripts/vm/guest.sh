@@ -64,9 +64,27 @@ main() {
   echo "vm: exit $code"
 }
 
-cp /run/task /task
-furnish
-cp /task /run/task
+# systemd furnishes the machine itself, and runs this again as its only unit.
+become_systemd() {
+  mount -t tmpfs -o mode=755 run /run
+  mkdir -p /run/systemd/system
+  printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\nTimeoutStartSec=infinity\nDelegate=no\nExecStart=/bin/bash %s\n' \
+    "$project/scripts/vm/guest.sh" >/run/systemd/system/vm.service
+  cp /task /run/task
+  exec /usr/lib/systemd/systemd --unit=vm.service
+}
+
+if [ $$ = 1 ]; then
+  cp /run/task /task
+  [ "$init" != systemd ] || become_systemd
+  furnish
+  cp /task /run/task
+else
+  hostname vm
+  ip link set lo up
+  ln -s /host/bin/busybox /run/modprobe
+  echo /run/modprobe >/proc/sys/kernel/modprobe
+fi
 main
 sync
 echo o >/proc/sysrq-trigger
