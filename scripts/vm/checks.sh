@@ -187,6 +187,7 @@ suite_nodes() {
 
 # As in a privileged container: the group at the root of what is seen has processes, and is not the true root.
 suite_container() {
+  echo "+cpu +memory +pids" >/sys/fs/cgroup/cgroup.subtree_control
   mkdir -p /sys/fs/cgroup/box
   (
     echo "$BASHPID" >/sys/fs/cgroup/box/cgroup.procs
