@@ -4,6 +4,7 @@
 //! Caches are shared and read-only; handlers only enqueue keys; what happened is read from the caches.
 
 mod correlate;
+mod decode;
 mod events;
 mod informer;
 mod queue;

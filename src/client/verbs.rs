@@ -131,7 +131,7 @@ fn document<T: Object>(object: &T) -> Result<Body, ApiError> {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(ApiError::internal)
+    super::decode::decode(bytes).map_err(ApiError::internal)
 }
 
 fn unexpected(outcome: &Outcome) -> ApiError {

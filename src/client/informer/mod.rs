@@ -4,6 +4,7 @@
 //! the change in the cache. Handlers run under a lock in revision order: they must only enqueue keys.
 
 use super::{
+    decode,
     reflector::{self, Sink},
     snapshot::Snapshot,
     verbs::Client,
@@ -228,7 +229,7 @@ fn is_same<T: Object>(old: &T, new: &T) -> bool {
 /// An object that does not fit its type is left out: the server must not have stored it, and one bad object must not
 /// blind everybody to the others.
 fn decode<T: Object>(bytes: &Bytes) -> Option<T> {
-    serde_json::from_slice(bytes)
+    decode::decode(bytes)
         .inspect_err(|failure| warn!(kind = T::KIND, %failure, "decode an object"))
         .ok()
 }
