@@ -258,24 +258,33 @@ fn refusals_come_before_the_switch() {
 }
 
 #[test]
-fn proxies_reach_pods_and_nodes() {
+fn proxies_lead_to_nodes_and_never_back_to_us() {
     let server = start();
     let root = server.ask(get(&format!("{PODS}/p/proxy?a=b")));
     assert_eq!(
         (root.code, root.header("location")),
         (301, format!("{PODS}/p/proxy/?a=b").as_str())
     );
-    let page = server.ask(get(&format!("{PODS}/p:80/proxy/some/page?a=b")));
+    let refused = |path: &str| {
+        let answer = server.ask(get(&format!("{PODS}/{path}")));
+        let message = answer.json()["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (answer.code, message)
+    };
+    let not_allowed = || (400, "address not allowed".to_owned());
+    assert_eq!(refused("p/proxy/"), not_allowed(), "no address yet");
+    let address = r#"{"status": {"podIP": "127.0.0.1"}}"#;
+    let patch = Request::patch(format!("{PODS}/p/status"))
+        .header("content-type", "application/merge-patch+json");
+    let patched = server.ask(patch.body(Full::from(address)).unwrap());
+    assert_eq!(patched.code, 200, "{}", patched.text());
+    assert_eq!(refused("p:80/proxy/"), not_allowed());
+    assert_eq!(refused("p:x/proxy/").0, 400);
     assert_eq!(
-        (page.code, page.text().as_str()),
-        (200, "GET /some/page?a=b HTTP/1.1")
-    );
-    let posted = server.ask(post(&format!("{PODS}/p/proxy"), "", ""));
-    assert_eq!(posted.text(), "POST / HTTP/1.1");
-    let closed = server.ask(get(&format!("{PODS}/p:1/proxy/")));
-    assert_eq!(
-        (closed.code, closed.json()["reason"].as_str()),
-        (503, Some("ServiceUnavailable"))
+        refused("ftp:p:80/proxy/"),
+        (400, "invalid pod request \"ftp:p:80\"".to_owned())
     );
     let stats = server.ask(get("/api/v1/nodes/n/proxy/stats/summary"));
     assert_eq!(stats.json()["node"]["nodeName"], "n");
