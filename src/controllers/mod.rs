@@ -26,6 +26,7 @@ mod node;
 mod replicaset;
 mod role;
 mod service_account;
+mod service_address;
 mod statefulset;
 mod token;
 mod ttl;
@@ -122,6 +123,8 @@ pub const ALL: &[(&str, Start)] = &[
     ("endpoint", endpoint::start_endpoints),
     ("endpointslicemirroring", endpoint::start_mirroring),
     ("service", load_balancer::start),
+    ("service-ipaddress", service_address::start_addresses),
+    ("service-cidr", service_address::start_ranges),
     ("job", job::start),
     ("cronjob", cronjob::start),
     ("horizontalpodautoscaler", autoscaler::start),

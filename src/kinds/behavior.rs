@@ -171,6 +171,18 @@ pub const INGRESS_CLASS: Hooks = Hooks {
     ..Hooks::NONE
 };
 
+pub const IP_ADDRESS: Hooks = Hooks {
+    validate: Some(network::ip_address),
+    validate_update: Some(network::ip_address_update),
+    ..Hooks::NONE
+};
+
+pub const SERVICE_CIDR: Hooks = Hooks {
+    validate: Some(network::service_cidr),
+    validate_update: Some(network::service_cidr_update),
+    ..Hooks::NONE
+};
+
 pub const NETWORK_POLICY: Hooks = Hooks {
     default: Some(defaults::network::network_policy),
     validate: Some(network::network_policy),

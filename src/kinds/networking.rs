@@ -32,6 +32,7 @@ pub const NETWORKING: &[Kind] = &[
     Kind {
         short: &["ip"],
         scope: Scope::Cluster,
+        hooks: behavior::IP_ADDRESS,
         ..Kind::row(
             "networking.k8s.io",
             "v1",
@@ -55,6 +56,7 @@ pub const NETWORKING: &[Kind] = &[
     Kind {
         scope: Scope::Cluster,
         subresources: &["status"],
+        hooks: behavior::SERVICE_CIDR,
         ..Kind::row(
             "networking.k8s.io",
             "v1",

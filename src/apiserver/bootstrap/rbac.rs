@@ -13,6 +13,9 @@ const OWN: &str = "\
 ClusterRole\tsystem:kubik:informers\t\t
 \t* | * | get,list,watch |  |\x20
 ClusterRoleBinding\tsystem:kubik:informers\tClusterRole/system:kubik:informers\tUser:system:kubik:informers
+ClusterRole\tsystem:kubik:ipallocator\t\t
+\tnetworking.k8s.io | ipaddresses | create,delete |  |\x20
+ClusterRoleBinding\tsystem:kubik:ipallocator\tClusterRole/system:kubik:ipallocator\tUser:system:kubik:ipallocator
 ClusterRoleBinding\tsystem:kubik:nodes\tClusterRole/system:node\tGroup:system:nodes
 ClusterRole\tsystem:aggregated-metrics-reader\trbac.authorization.k8s.io/aggregate-to-admin=true,rbac.authorization.k8s.io/aggregate-to-edit=true,rbac.authorization.k8s.io/aggregate-to-view=true\t
 \tmetrics.k8s.io | nodes,pods | get,list,watch |  |\x20
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn the_asset_holds_the_default_roles() {
         let seeds = seeds();
-        assert_eq!(seeds.len(), 135 + 6);
+        assert_eq!(seeds.len(), 135 + 8);
         let admin = seed(&seeds, "clusterroles", "cluster-admin");
         assert_eq!(
             admin["rules"],

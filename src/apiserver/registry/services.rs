@@ -12,7 +12,7 @@ use crate::api::{ApiError, error::Cause};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::Hash,
     net::Ipv4Addr,
     sync::{Arc, Mutex},
@@ -34,6 +34,8 @@ struct Use {
 #[derive(Debug)]
 pub struct Pool {
     range: Ipv4Net,
+    /// Of the ServiceCIDRs that people have added, by the object's key.
+    more: BTreeMap<String, Vec<Ipv4Net>>,
     addresses: HashMap<Ipv4Addr, Use>,
     ports: HashMap<u16, Use>,
     last_ticket: u64,
@@ -85,6 +87,7 @@ impl Pool {
     pub fn new(range: Ipv4Net) -> Pool {
         Pool {
             range,
+            more: BTreeMap::new(),
             addresses: HashMap::new(),
             ports: HashMap::new(),
             last_ticket: 0,
@@ -113,6 +116,27 @@ impl Pool {
                 self.ports.insert(port, used.clone());
             }
         }
+    }
+
+    /// Takes over the ranges of a stored ServiceCIDR; `None`: it is gone. One that is to go gives no addresses any more.
+    pub fn observe_ranges(&mut self, key: &str, object: Option<&Value>) {
+        let object = object.filter(|object| object["metadata"]["deletionTimestamp"].is_null());
+        let ranges: Vec<Ipv4Net> = object
+            .map(|object| strings(&object["spec"]["cidrs"]))
+            .into_iter()
+            .flatten()
+            .filter_map(|text| text.parse().ok())
+            .filter(|range| *range != self.range)
+            .collect();
+        match ranges.is_empty() {
+            true => drop(self.more.remove(key)),
+            false => drop(self.more.insert(key.to_owned(), ranges)),
+        }
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = Ipv4Net> {
+        let more = self.more.values().flatten().copied();
+        [self.range].into_iter().chain(more)
     }
 
     fn complete(&mut self, service: &mut Value, used: &Use) -> Vec<Cause> {
@@ -167,11 +191,14 @@ impl Pool {
     }
 
     fn check_address(&self, address: Ipv4Addr, used: &Use) -> Result<(), String> {
-        let range = self.range;
-        let is_edge = address == range.network() || address == range.broadcast();
-        if !range.contains(&address) || is_edge {
+        let is_inside = |range: Ipv4Net| {
+            range.contains(&address) && address != range.network() && address != range.broadcast()
+        };
+        if !self.ranges().any(is_inside) {
+            let ranges: Vec<String> = self.ranges().map(|range| range.to_string()).collect();
+            let ranges = ranges.join(",");
             return Err(format!(
-                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {ranges}"
             ));
         }
         match self.addresses.get(&address) {
@@ -183,8 +210,12 @@ impl Pool {
     }
 
     fn free_address(&self) -> Option<Ipv4Addr> {
-        let first = u32::from(self.range.network()) + 1;
-        let size = u32::from(self.range.broadcast()).saturating_sub(first);
+        self.ranges().find_map(|range| self.free_address_in(range))
+    }
+
+    fn free_address_in(&self, range: Ipv4Net) -> Option<Ipv4Addr> {
+        let first = u32::from(range.network()).saturating_add(1);
+        let size = u32::from(range.broadcast()).saturating_sub(first);
         let chosen = (size / 16).clamp(16, 256).min(size);
         let free = |offset: u32| {
             let address = Ipv4Addr::from(first + offset);
@@ -514,6 +545,25 @@ mod tests {
             assert!(found.is_empty(), "{n}: {found:?}");
         }
         assert!(!pool.complete(&mut json!({"spec": {}}), &by("x")).is_empty());
+    }
+
+    #[test]
+    fn people_add_ranges() {
+        let mut pool = Pool::new("10.96.0.0/28".parse().unwrap());
+        let wanted = json!({"spec": {"clusterIP": "203.0.113.10"}});
+        let object =
+            json!({"metadata": {}, "spec": {"cidrs": ["203.0.113.0/24", "2001:db8::/64"]}});
+        assert!(!pool.complete(&mut wanted.clone(), &by("a")).is_empty());
+        pool.observe_ranges("x", Some(&object));
+        assert!(pool.complete(&mut wanted.clone(), &by("a")).is_empty());
+        for n in 0..15 {
+            let mut service = json!({"spec": {}});
+            let found = pool.complete(&mut service, &by(&n.to_string()));
+            assert!(found.is_empty(), "the first range is full: {found:?}");
+        }
+        let going = json!({"metadata": {"deletionTimestamp": "2026-11-21T05:00:00Z"}, "spec": object["spec"]});
+        pool.observe_ranges("x", Some(&going));
+        assert!(!pool.complete(&mut json!({"spec": {}}), &by("y")).is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const BINDINGS: &str = "rolebindings.rbac.authorization.k8s.io";
 const CLUSTER_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
 const SERVICES: &str = "services";
+const SERVICE_CIDRS: &str = "servicecidrs.networking.k8s.io";
 const EVENTS: &str = "events";
 
 /// Kinds whose objects the server keeps an index of.
@@ -28,6 +29,7 @@ const OBSERVED: &[&str] = &[
     BINDINGS,
     CLUSTER_BINDINGS,
     SERVICES,
+    SERVICE_CIDRS,
     EVENTS,
 ];
 
@@ -205,6 +207,11 @@ impl Registry {
         if storage == SERVICES {
             let mut services = self.services.lock().expect("no panic while locked");
             services.observe(key, newest().as_ref());
+            return;
+        }
+        if storage == SERVICE_CIDRS {
+            let mut services = self.services.lock().expect("no panic while locked");
+            services.observe_ranges(key, newest().as_ref());
             return;
         }
         let mut access = self.access.write().expect("no panic while locked");

@@ -1,4 +1,4 @@
-//! Ingresses, IngressClasses, NetworkPolicies.
+//! Ingresses, IngressClasses, NetworkPolicies, addresses of Services and their ranges.
 
 use super::{
     finding::{Field, Findings},
@@ -11,6 +11,86 @@ use std::net::IpAddr;
 
 const NOT_IN_PATHS: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
 const NOT_AT_ENDS: [&str; 2] = ["/..", "/."];
+
+pub fn ip_address(object: &Value) -> Vec<Cause> {
+    let mut found = Findings::default();
+    let parent = Field::root(object).at(&["spec", "parentRef"]);
+    if !parent.is_set() {
+        found.required(&parent.path, "");
+        return found.into_causes();
+    }
+    let group = parent.child("group");
+    if !group.is_empty() {
+        let wrong = format::dns_subdomain(group.text());
+        found.invalid_each(&group.path, group.text(), wrong);
+    }
+    for field in ["resource", "name"] {
+        let field = parent.child(field);
+        if field.is_empty() {
+            found.required(&field.path, "");
+        } else {
+            found.invalid_each(
+                &field.path,
+                field.text(),
+                format::path_segment(field.text()),
+            );
+        }
+    }
+    let namespace = parent.child("namespace");
+    if !namespace.is_empty() {
+        let wrong = format::path_segment(namespace.text());
+        found.invalid_each(&namespace.path, namespace.text(), wrong);
+    }
+    found.into_causes()
+}
+
+pub fn ip_address_update(object: &Value, context: UpdateContext<'_>) -> Vec<Cause> {
+    let mut found = Findings::default();
+    let place = ["spec", "parentRef"];
+    found.immutable(
+        &Field::root(object).at(&place),
+        &Field::root(context.old).at(&place),
+    );
+    found.into_causes()
+}
+
+/// One range, or one of each family.
+pub fn service_cidr(object: &Value) -> Vec<Cause> {
+    const MOST: usize = 2;
+    let mut found = Findings::default();
+    let cidrs = Field::root(object).at(&["spec", "cidrs"]);
+    if cidrs.is_empty() {
+        found.required(&cidrs.path, "at least one CIDR required");
+        return found.into_causes();
+    }
+    let count = cidrs.items().len();
+    if count > MOST {
+        found.invalid(&cidrs.path, &cidrs.json(), "may only hold up to 2 values");
+    }
+    let mut families = Vec::new();
+    for item in cidrs.items() {
+        let wrong = format::cidr(item.text());
+        if wrong.is_empty() {
+            families.push(item.text().contains(':'));
+        }
+        found.invalid_each(&item.path, item.text(), wrong);
+    }
+    if count == MOST && families.len() == MOST && families[0] == families[1] {
+        let about = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        found.invalid(&cidrs.path, &cidrs.json(), about);
+    }
+    found.into_causes()
+}
+
+pub fn service_cidr_update(object: &Value, context: UpdateContext<'_>) -> Vec<Cause> {
+    let mut found = Findings::default();
+    let place = ["spec", "cidrs"];
+    found.immutable(
+        &Field::root(object).at(&place),
+        &Field::root(context.old).at(&place),
+    );
+    found.into_causes()
+}
 
 pub fn ingress(object: &Value) -> Vec<Cause> {
     let mut found = Findings::default();
@@ -318,5 +398,55 @@ fn ip_block(block: &Field<'_>, found: &mut Findings) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn texts(found: Vec<Cause>) -> Vec<String> {
+        let texts = found.into_iter();
+        texts
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect()
+    }
+
+    #[test]
+    fn addresses_and_ranges_are_whole() {
+        let parent = json!({"resource": "services", "namespace": "ns", "name": "a"});
+        let whole = json!({"spec": {"parentRef": parent}});
+        assert!(ip_address(&whole).is_empty());
+        assert_eq!(
+            texts(ip_address(&json!({"spec": {}}))),
+            ["spec.parentRef: Required value"]
+        );
+        assert_eq!(
+            texts(ip_address(
+                &json!({"spec": {"parentRef": {"group": "mygroup"}}})
+            )),
+            [
+                "spec.parentRef.resource: Required value",
+                "spec.parentRef.name: Required value"
+            ]
+        );
+        let other = json!({"spec": {"parentRef": {"resource": "services", "name": "b"}}});
+        let context = UpdateContext {
+            old: &whole,
+            subresource: None,
+        };
+        assert_eq!(ip_address_update(&other, context).len(), 1);
+        let ranges = |cidrs: &[&str]| texts(service_cidr(&json!({"spec": {"cidrs": cidrs}})));
+        assert!(ranges(&["10.1.0.0/16", "2001:db8::/64"]).is_empty());
+        assert_eq!(
+            ranges(&[]),
+            ["spec.cidrs: Required value: at least one CIDR required"]
+        );
+        assert!(
+            ranges(&["x"])[0]
+                .starts_with("spec.cidrs[0]: Invalid value: \"x\": must be a valid CIDR value")
+        );
+        assert_eq!(ranges(&["10.1.0.0/16", "10.2.0.0/16"]).len(), 1);
     }
 }
