@@ -108,6 +108,11 @@ fn closed_frontends_refuse_and_foreign_addresses_are_silent() {
                 "{refused} from the host"
             );
         }
+        // ICMP would be rationed: after a few of them clients had to wait for their next attempt.
+        for number in 0..20 {
+            let refusal = pod.refusal(&format!("{VIP}:80"));
+            assert_eq!(refusal, "ConnectionRefused", "attempt {number}");
+        }
         for silent in ["10.96.0.21:80", "10.96.0.99:80"] {
             assert_eq!(pod.refusal(silent), "TimedOut", "{silent}");
         }

@@ -68,8 +68,10 @@ pub enum Expr {
     Dnat(u32),
     Masquerade,
     Counter,
-    /// ICMP port unreachable.
+    /// ICMP port unreachable. The kernel sends few of them to one address in a second.
     Reject,
+    /// For TCP: its own refusal.
+    Reset,
     Verdict(Verdict),
 }
 
@@ -146,6 +148,7 @@ impl Expr {
                 writer.be32(1, 0);
                 writer.attr(2, &[3]);
             }),
+            Expr::Reset => expression(writer, "reject", |writer| writer.be32(1, 1)),
             Expr::Verdict(verdict) => expression(writer, "immediate", |writer| {
                 writer.be32(1, VERDICT_REG);
                 writer.nest(2, |writer| verdict.put(writer));

@@ -242,6 +242,7 @@ const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SNAT: i32 = 100;
 
 const ICMP: u8 = 1;
+const TCP: u8 = 6;
 const ICMP_REDIRECT: u8 = 5;
 const RTN_LOCAL: u32 = 2;
 /// Established or related.
@@ -252,6 +253,13 @@ pub fn put_constant(batch: &mut Batch, around: &Surroundings<'_>) {
     for name in [REJECT, SERVICES, UNSERVED] {
         batch.chain(name);
     }
+    // ICMP is rationed by the kernel: many refused connections would have to wait for their next attempt.
+    let over_tcp = [
+        Expr::L4Protocol(REG),
+        Expr::Equal(REG, vec![TCP]),
+        Expr::Reset,
+    ];
+    batch.rule(REJECT, &over_tcp);
     batch.rule(REJECT, &[Expr::Reject]);
     put_services(batch);
     put_unserved(batch, around);
