@@ -17,9 +17,9 @@ use crate::{
     config::{ClusterConfig, Layout, NodeConfig, find_addon},
     controllers::{self, ControllerContext, Settings, inventory::Inventory},
     dashboard::Dashboard,
-    dns::{self, DnsConfig},
+    dns::{self, Dns, DnsConfig},
     ingress::{self, IngressContext},
-    net::linux::LinuxNetwork,
+    net::{linux::LinuxNetwork, rules::Detours},
     pki::Pki,
     proxy,
     runtime::{
@@ -32,14 +32,10 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, oneshot},
+    sync::{Mutex, oneshot, watch},
 };
 use tracing::info;
 
@@ -104,7 +100,6 @@ impl Cluster {
         ));
 
         let rules_stand = act(config, layout, &ground, &client, &informers, &tasks);
-        route(config, &ground, &client, &informers, &tasks);
         let runtime = Arc::new(LinuxRuntime::new(
             layout,
             ground.images.clone(),
@@ -219,7 +214,7 @@ async fn foundations(
     client: &Client,
     informers: &Informers,
     tasks: &Tasks,
-) -> Result<SocketAddr> {
+) -> Result<Dns> {
     let settings = DnsConfig {
         domain: config.cluster_domain.clone(),
         service_ip: config.dns_service_ip(),
@@ -231,7 +226,7 @@ async fn foundations(
         .context("start DNS")?;
     let addresses = Addresses {
         dns_service_ip: config.dns_service_ip(),
-        dns_port: dns.port(),
+        dns_port: dns.address.port(),
         node_ip,
     };
     let has_ingress = find_addon("ingress").is_some_and(|addon| config.is_enabled(addon));
@@ -239,7 +234,7 @@ async fn foundations(
     Ok(dns)
 }
 
-/// Controllers, scheduler and service proxy: all of them clients of the API. Resolves when packet rules stand.
+/// Controllers, scheduler, service and ingress proxy: all of them clients of the API. Resolves when packet rules stand.
 fn act(
     config: &ClusterConfig,
     layout: &Layout,
@@ -265,7 +260,10 @@ fn act(
         informers,
         tasks,
     );
-    proxy::start(informers, Arc::new(ground.network.clone()), tasks)
+    let detours = watch::Sender::default();
+    let known = detours.subscribe();
+    route(config, ground, client, informers, detours, tasks);
+    proxy::start(informers, Arc::new(ground.network.clone()), known, tasks)
 }
 
 /// The ingress proxy; idle until there is an Ingress.
@@ -274,6 +272,7 @@ fn route(
     ground: &Ground,
     client: &Client,
     informers: &Informers,
+    detours: watch::Sender<Detours>,
     tasks: &Tasks,
 ) {
     ingress::start(IngressContext {
@@ -282,6 +281,8 @@ fn route(
         client: client.acting_as(User::component("system:kubik:ingress", &[])),
         informers: informers.clone(),
         pki: Arc::clone(&ground.pki),
+        resolve: crate::runtime::resolve::lookup,
+        detours,
         tasks: tasks.clone(),
     });
 }

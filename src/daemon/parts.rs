@@ -16,6 +16,7 @@ use crate::{
     client::{Informers, Transport},
     config::{self, ClusterConfig, Layout},
     controllers::volume::PROVISIONER,
+    dns::Dns,
     net::linux::{NetConfig, Traces},
     pki::{self, Pki, ServerNames},
     store::Store,
@@ -26,7 +27,7 @@ use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
@@ -172,12 +173,8 @@ pub fn server(config: &ClusterConfig, pki: &Pki, registry: &Arc<Registry>) -> Re
     }))
 }
 
-/// Resolves when the default ServiceAccount exists, every node is ready and DNS knows the API.
-pub async fn until_usable(
-    config: &ClusterConfig,
-    informers: &Informers,
-    dns: SocketAddr,
-) -> Result<()> {
+/// Resolves when the default ServiceAccount exists, every node is ready and DNS answers.
+pub async fn until_usable(config: &ClusterConfig, informers: &Informers, dns: Dns) -> Result<()> {
     let accounts = informers.cache::<ServiceAccount>();
     let nodes = informers.cache::<Node>();
     let account = Key::new("default", "default");
@@ -196,7 +193,7 @@ pub async fn until_usable(
                     .all(|name| all.get(name).is_some_and(|node| is_ready(node)))
             })
             .await;
-        resolve_api(config, dns).await
+        answers(dns).await
     };
     let waited = tokio::time::timeout(USABLE_PATIENCE, waiting).await;
     waited.with_context(|| format!("the cluster was not usable after {USABLE_PATIENCE:?}"))?
@@ -213,17 +210,14 @@ fn is_ready(node: &Node) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// Asks our own DNS for `kubernetes.default` until it knows it.
-async fn resolve_api(config: &ClusterConfig, dns: SocketAddr) -> Result<()> {
-    use hickory_proto::{
-        op::{Message, MessageType, OpCode, Query},
-        rr::{Name, RecordType},
-    };
-    const PAUSE: Duration = Duration::from_millis(2);
-    let name: Name = format!("kubernetes.default.svc.{}.", config.cluster_domain).parse()?;
-    let mut message = Message::new(1, MessageType::Query, OpCode::Query);
-    message.add_query(Query::query(name, RecordType::A));
-    let query = message.to_vec()?;
+/// Waits until our DNS knows the cluster's names, and asks it something. Not for a name: what it answers to those is
+/// people's to say, by their Corefile.
+async fn answers(dns: Dns) -> Result<()> {
+    use hickory_proto::op::{Message, MessageType, OpCode};
+    const PATIENCE: Duration = Duration::from_millis(200);
+    dns.is_complete.await.context("fill DNS")?;
+    let dns = dns.address;
+    let query = Message::new(1, MessageType::Query, OpCode::Status).to_vec()?;
     let socket = tokio::net::UdpSocket::bind((dns.ip(), 0))
         .await
         .context("ask DNS")?;
@@ -231,10 +225,10 @@ async fn resolve_api(config: &ClusterConfig, dns: SocketAddr) -> Result<()> {
     let mut buffer = [0u8; 512];
     loop {
         socket.send(&query).await.context("ask DNS")?;
-        let count = socket.recv(&mut buffer).await.context("ask DNS")?;
-        if Message::from_vec(&buffer[..count]).is_ok_and(|answer| !answer.answers.is_empty()) {
+        // Lost when nobody listened yet.
+        if let Ok(received) = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await {
+            received.context("ask DNS")?;
             return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -31,7 +31,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 use zone::Zone;
 
@@ -60,13 +60,21 @@ struct Caches {
     slices: Cache<EndpointSlice>,
 }
 
-/// Answers where it listens: port 53, or another if that is taken on this address. UDP and TCP have the same port.
+/// A running server.
+pub struct Dns {
+    /// Port 53, or another if that is taken on this address. UDP and TCP have the same port.
+    pub address: SocketAddr,
+    /// Resolves when all names of the cluster are known.
+    pub is_complete: oneshot::Receiver<()>,
+}
+
+/// Serves until `tasks` stop.
 pub async fn start(
     config: &DnsConfig,
     client: &Client,
     informers: &Informers,
     tasks: &Tasks,
-) -> io::Result<SocketAddr> {
+) -> io::Result<Dns> {
     let (udp, tcp) = server::bind((config.listen, PORT).into()).await?;
     let address = udp.local_addr()?;
     let own = vec![config.listen, config.service_ip];
@@ -82,10 +90,11 @@ pub async fn start(
         slices: informers.cache(),
     };
     let mut stop = tasks.stop_signal();
+    let (complete, is_complete) = oneshot::channel();
     tasks.spawn("dns", async move {
         // Nothing is lost by dropping these half-way: clients ask again.
         tokio::select! {
-            () = follow(&caches, &server) => {}
+            () = follow(&caches, &server, complete) => {}
             () = obey(&config_maps, &server, &recorder) => {}
             () = server::serve_udp(Arc::clone(&server), udp) => {}
             () = server::serve_tcp(Arc::clone(&server), tcp) => {}
@@ -93,7 +102,10 @@ pub async fn start(
         }
     });
     info!(%address, "dns listens");
-    Ok(address)
+    Ok(Dns {
+        address,
+        is_complete,
+    })
 }
 
 /// Keeps the setup in step with the ConfigMap. Without one the default is in force.
@@ -131,7 +143,7 @@ async fn obey(config_maps: &Cache<ConfigMap>, server: &Server, recorder: &Record
 }
 
 fn reload(text: &str, server: &Server, tell: impl Fn(EventKind, &str, &str)) {
-    let (setup, complaints) = match corefile::parse(text) {
+    let (setup, mut complaints) = match corefile::parse(text) {
         Ok(parsed) => parsed,
         Err(mistake) => {
             warn!(mistake, "read the Corefile");
@@ -139,7 +151,16 @@ fn reload(text: &str, server: &Server, tell: impl Fn(EventKind, &str, &str)) {
             return tell(EventKind::Warning, "InvalidCorefile", &message);
         }
     };
-    server.set_up(with_cluster(setup));
+    let setup = with_cluster(setup);
+    let domain = server.domain();
+    if setup.block(&domain).is_none_or(|block| !block.has_cluster) {
+        let domain = domain.join(".");
+        let text = format!(
+            "names of {domain} are not the cluster's any more: the server block for them has no kubernetes"
+        );
+        complaints.push(text);
+    }
+    server.set_up(setup);
     info!(complaints = complaints.len(), "Corefile is in force");
     tell(EventKind::Normal, "Reloaded", "Corefile is in force");
     if !complaints.is_empty() {
@@ -159,7 +180,7 @@ fn with_cluster(mut setup: Corefile) -> Corefile {
 }
 
 /// Keeps the zone in step with Services and their endpoints.
-async fn follow(caches: &Caches, server: &Server) {
+async fn follow(caches: &Caches, server: &Server, complete: oneshot::Sender<()>) {
     let queue = WorkQueue::new();
     caches.enqueue_changes(&queue);
     caches.services.synced().await;
@@ -172,6 +193,8 @@ async fn follow(caches: &Caches, server: &Server) {
         .write()
         .expect("no panic while locked")
         .is_complete = true;
+    // Nobody may be waiting for it.
+    let _ = complete.send(());
     loop {
         let key: Key = queue.next().await;
         caches.update(&key, server);

@@ -10,11 +10,13 @@ use super::{
     rewrite,
     zone::Zone,
 };
+use futures_util::future::poll_immediate;
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{Name, RData, Record},
+    rr::{DNSClass, Name, RData, Record},
 };
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     sync::{
@@ -26,7 +28,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 
@@ -69,6 +71,12 @@ impl Server {
         }
     }
 
+    /// Labels of the cluster's own domain.
+    pub fn domain(&self) -> Vec<String> {
+        let zone = self.zone.read().expect("no panic while locked");
+        zone.domain.clone()
+    }
+
     /// From the next question on.
     pub fn set_up(&self, setup: Corefile) {
         *self.setup.write().expect("no panic while locked") = Arc::new(setup);
@@ -91,6 +99,10 @@ impl Server {
         match request.queries.as_slice() {
             _ if request.metadata.op_code != OpCode::Query => {
                 response.metadata.response_code = ResponseCode::NotImp;
+            }
+            // Nothing here is of any other class.
+            [query] if query.query_class() != DNSClass::IN => {
+                response.metadata.response_code = ResponseCode::Refused;
             }
             [query] => self.fill(&mut response, query).await,
             _ => response.metadata.response_code = ResponseCode::FormErr,
@@ -258,9 +270,32 @@ fn refuse(bytes: &[u8]) -> Option<Vec<u8>> {
 fn encode(response: &Message, limit: u16) -> Option<Vec<u8>> {
     match response.to_vec() {
         Ok(bytes) if bytes.len() <= usize::from(limit) => Some(bytes),
-        // Too long, perhaps even for the encoder: TCP, or nothing.
-        _ => response.truncate().to_vec().ok(),
+        // Too long, perhaps even for the encoder.
+        _ => shorten(response, limit),
     }
+}
+
+/// Without what nobody asked for; if that is not enough, with as many answers as there is room for: not every client
+/// asks again over TCP.
+fn shorten(response: &Message, limit: u16) -> Option<Vec<u8>> {
+    let mut shorter = response.clone();
+    shorter.additionals.clear();
+    let encoded = |answers: usize| {
+        let mut part = shorter.clone();
+        part.metadata.truncation = answers < response.answers.len();
+        part.answers.truncate(answers);
+        let bytes = part.to_vec().ok();
+        bytes.filter(|bytes| bytes.len() <= usize::from(limit))
+    };
+    let (mut fits, mut most) = (0, response.answers.len());
+    while fits < most {
+        let middle = (fits + most).div_ceil(2);
+        match encoded(middle) {
+            Some(_) => fits = middle,
+            None => most = middle - 1,
+        }
+    }
+    encoded(fits).or_else(|| response.truncate().to_vec().ok())
 }
 
 /// The same port for both; any port when the wanted one is taken.
@@ -293,33 +328,39 @@ pub async fn serve_udp(server: Arc<Server>, socket: UdpSocket) {
                 continue;
             }
         };
-        if waiting.len() >= WAITING_MAX {
-            continue;
-        }
-        let (server, socket) = (Arc::clone(&server), Arc::clone(&socket));
+        let (server, answering) = (Arc::clone(&server), Arc::clone(&socket));
         let question = buffer[..length].to_vec();
-        waiting.spawn(async move {
+        let mut work = Box::pin(async move {
             if let Some(answer) = server.respond(&question, true).await {
-                let _ = socket.send_to(&answer, client).await;
+                let _ = answering.send_to(&answer, client).await;
             }
         });
+        // What we know ourselves is answered at once, however many wait for others.
+        if poll_immediate(&mut work).await.is_none() && waiting.len() < WAITING_MAX {
+            waiting.spawn(work);
+        }
     }
 }
 
 pub async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
     let mut connections = JoinSet::new();
+    // Oldest first.
+    let mut ends: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= CONNECTIONS_MAX {
-            connections.join_next().await;
-            continue;
-        }
         match listener.accept().await {
             Ok((stream, _)) => {
+                while connections.try_join_next().is_some() {}
+                ends.retain(|end| !end.is_finished());
+                // Whoever keeps connections open for nothing must not keep others out.
+                if ends.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = ends.pop_front()
+                {
+                    oldest.abort();
+                }
                 let server = Arc::clone(&server);
-                connections.spawn(async move {
+                ends.push_back(connections.spawn(async move {
                     let _ = converse(&server, stream).await;
-                });
+                }));
             }
             // Out of descriptors: waiting for one to come free beats spinning.
             Err(_) => tokio::time::sleep(PAUSE).await,

@@ -124,16 +124,37 @@ async fn long_answers_are_cut_over_udp_and_whole_over_tcp() {
     let mut question = question("set.default.svc.cluster.local.", RecordType::A);
     let plain = over_udp(server, &question.to_vec().unwrap()).await;
     assert!(plain.metadata.truncation);
+    // Not every client asks again: it should have what there is room for.
+    assert_eq!(plain.answers.len(), 29);
     let mut edns = Edns::new();
     edns.set_max_payload(1232);
     question.set_edns(edns);
     let bytes = question.to_vec().unwrap();
     let large = over_udp(server, &bytes).await;
     assert!(large.metadata.truncation && large.edns.is_some());
+    assert_eq!(large.answers.len(), 73);
     let whole = over_tcp(server, &bytes).await;
     assert_eq!(whole.answers.len(), 200);
     let again = over_tcp(server, &bytes).await;
     assert_ne!(texts(&whole)[0], texts(&again)[0], "addresses take turns");
+}
+
+#[tokio::test]
+async fn other_classes_are_refused_and_idle_connections_give_way() {
+    let (server, _tasks) = serve("cluster.local", "10.96.0.20", 0, Vec::new()).await;
+    let mut chaos = question("version.bind.", RecordType::TXT);
+    chaos.queries[0].set_query_class(DNSClass::CH);
+    let refused = over_udp(server, &chaos.to_vec().unwrap()).await;
+    assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        idle.push(TcpStream::connect(server).await.unwrap());
+    }
+    let bytes = question("web.default.svc.cluster.local.", RecordType::A);
+    let asking = over_tcp(server, &bytes.to_vec().unwrap()).await;
+    assert_eq!(texts(&asking), ["10.96.0.20"]);
+    let closed = idle[0].read_u8().await.unwrap_err();
+    assert_eq!(closed.kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[tokio::test]

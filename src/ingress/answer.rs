@@ -6,6 +6,9 @@ use http::{
     header::{CONTENT_TYPE, LOCATION},
 };
 
+/// An answer instead of the backend's.
+pub type Refusal = Box<Response<Reply>>;
+
 /// A page that says no more than its code, as nginx' do.
 #[must_use]
 pub fn page(status: StatusCode) -> Response<Reply> {
@@ -28,6 +31,20 @@ pub fn page(status: StatusCode) -> Response<Reply> {
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response
+}
+
+/// What nginx says when a certificate is missing or wrong.
+#[must_use]
+pub fn refusal(why: &str) -> Response<Reply> {
+    let text = format!(
+        "<html>\r\n<head><title>400 {why}</title></head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n\
+         <center>{why}</center>\r\n<hr><center>kubik</center>\r\n</body>\r\n</html>\r\n"
+    );
+    let mut response = Response::new(Reply::own(text));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let html = HeaderValue::from_static("text/html");
+    response.headers_mut().insert(CONTENT_TYPE, html);
     response
 }
 

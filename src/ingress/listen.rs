@@ -4,6 +4,7 @@ use super::{
     serve::{self, Front, Peer},
     upstream::Stream,
 };
+use crate::pki::tls;
 use hyper::{
     Request,
     body::Incoming,
@@ -11,13 +12,18 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use rustls::{
+    ServerConfig,
+    server::{Acceptor, ResolvesServerCert},
+};
+use rustls_pki_types::CertificateDer;
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsStream, server::TlsStream as ServerStream};
 use tracing::{debug, warn};
 
 /// Connections at once per listener; further ones wait in the kernel's queue.
@@ -36,11 +42,38 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between attempts to accept when descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves one listener until the front's tasks are stopped. Without an acceptor it speaks plain HTTP.
-pub async fn run(front: Arc<Front>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+/// How handshakes are made.
+#[derive(Clone)]
+pub struct Tls {
+    plain: Arc<ServerConfig>,
+    /// For hosts whose clients have to show a certificate: others would only be bothered.
+    asking: Arc<ServerConfig>,
+}
+
+impl Tls {
+    pub fn new(certificates: &Arc<dyn ResolvesServerCert>) -> anyhow::Result<Tls> {
+        Ok(Tls {
+            plain: tls::server_of_many(Arc::clone(certificates))?,
+            asking: tls::server_that_asks(Arc::clone(certificates))?,
+        })
+    }
+
+    async fn accept(&self, front: &Front, tcp: TcpStream) -> io::Result<ServerStream<TcpStream>> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+        let name = begun.client_hello().server_name().map(str::to_lowercase);
+        let asks = front
+            .tables
+            .borrow()
+            .asks(name.as_deref().unwrap_or_default());
+        let config = if asks { &self.asking } else { &self.plain };
+        begun.into_stream(Arc::clone(config)).await
+    }
+}
+
+/// Serves one listener until the front's tasks are stopped. Without TLS it speaks plain HTTP. Clients know it by `port`.
+pub async fn run(front: Arc<Front>, listener: TcpListener, port: u16, tls: Option<Tls>) {
     let mut stop = front.tasks.stop_signal();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let port = listener.local_addr().map_or(0, |address| address.port());
     loop {
         let place = Arc::clone(&places).acquire_owned();
         // Both branches are cancel-safe: a connection not yet accepted stays in the kernel's queue.
@@ -69,16 +102,24 @@ async fn connection(
     tcp: TcpStream,
     address: SocketAddr,
     port: u16,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
 ) {
     let _ = tcp.set_nodelay(true);
-    let peer = Arc::new(Peer::new(&front, address.ip(), port, tls.is_some()));
     let Some(tls) = tls else {
+        let peer = Arc::new(Peer::new(&front, address.ip(), port, false, Vec::new()));
         return http1(front, peer, Stream::Plain(tcp)).await;
     };
-    match timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await {
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(&front, tcp)).await {
         Ok(Ok(stream)) => {
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let session = stream.get_ref().1;
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
+            let chain = session.peer_certificates().unwrap_or_default();
+            let chain = chain
+                .iter()
+                .cloned()
+                .map(CertificateDer::into_owned)
+                .collect();
+            let peer = Arc::new(Peer::new(&front, address.ip(), port, true, chain));
             let stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
             if is_http2 {
                 http2(front, peer, stream).await;

@@ -9,14 +9,14 @@
 //! cluster alone and leave the host's other addresses to the host. They are what `kubectl get ingress` shows. On
 //! `127.0.0.1` as well, so that `curl localhost` and names in `/etc/hosts` work, unless another program has the port or
 //! the configuration says otherwise; that is no mistake and only logged. A program of the host that has the port on *all*
-//! addresses keeps us from the node's address too: then an event on every Ingress says so, and we try again.
+//! addresses has it on the node's too: then we listen on another port there, and packets to the node's are led to it.
 //!
 //! # Where it differs from ingress-nginx
 //!
 //! Requests are streamed, not gathered on disk first. No HSTS header is sent: on a laptop it makes browsers refuse a
 //! host for a year. Requests that no path of their host matches go to the default backend of an Ingress if there is
 //! one. An annotation that would keep somebody out and is not offered here closes its routes. Not offered: snippets,
-//! external authentication, client certificates, ModSecurity, `ExternalName` backends.
+//! ModSecurity, `ExternalName` backends. Over plain HTTP a host that wants client certificates admits nobody.
 
 mod affinity;
 mod answer;
@@ -24,7 +24,9 @@ mod body;
 mod certificate;
 mod class;
 mod compile;
+mod credential;
 mod endpoint;
+mod external;
 mod forward;
 mod header;
 mod limit;
@@ -46,7 +48,8 @@ use crate::{
     api::name::Key,
     client::{Cache, Client, Informers, Recorder, Snapshot},
     config::IngressConfig,
-    pki::{AltName, Pki, tls},
+    net::rules::{Backend, Detours, Frontend, Place, Protocol},
+    pki::{AltName, Pki},
     task::{Tasks, backoff::Backoff, clock},
 };
 use anyhow::{Context, Result};
@@ -58,8 +61,10 @@ use k8s_openapi::api::{
     networking::v1::{Ingress, IngressClass},
 };
 use report::Reporter;
+use rustls::server::ResolvesServerCert;
 use std::{
     collections::{BTreeMap, HashSet},
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -70,7 +75,6 @@ use tokio::{
     sync::{Notify, watch},
     time,
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 /// How long the first change waits for more.
@@ -84,6 +88,8 @@ const RETRY: Backoff = Backoff {
     cap: Duration::from_secs(30),
 };
 
+pub type Resolve = fn(&str) -> io::Result<Vec<IpAddr>>;
+
 pub struct IngressContext {
     pub config: IngressConfig,
     /// The nodes' own addresses; the first is the one that people are told.
@@ -92,6 +98,10 @@ pub struct IngressContext {
     pub client: Client,
     pub informers: Informers,
     pub pki: Arc<Pki>,
+    /// Names outside the cluster.
+    pub resolve: Resolve,
+    /// How packets get to us where another program has the port.
+    pub detours: watch::Sender<Detours>,
     pub tasks: Tasks,
 }
 
@@ -134,7 +144,7 @@ struct Running {
     tables: watch::Sender<Arc<Table>>,
     certificates: watch::Sender<Arc<Certificates>>,
     front: Arc<serve::Front>,
-    acceptor: TlsAcceptor,
+    tls: listen::Tls,
     /// Listening so far.
     open: HashSet<SocketAddr>,
     /// Why not, for the others.
@@ -231,6 +241,7 @@ impl Controller {
         }
         self.reporter.announce(&[], &[]);
         info!("no ingress is left: the ports are closed");
+        self.context.detours.send_modify(Detours::clear);
         connections.shutdown(CLOSING).await;
         self.connections = None;
         Ok(())
@@ -246,23 +257,31 @@ impl Controller {
         let fallback =
             certificate::certified(identity.certificate.as_bytes(), identity.key.as_bytes())?;
         let certificates = watch::Sender::new(Arc::default());
-        let config = tls::server_of_many(Arc::new(Resolver {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(Resolver {
             current: certificates.subscribe(),
             fallback: Arc::new(fallback),
-        }))?;
+        });
+        let tls = listen::Tls::new(&resolver)?;
+        let config = &self.context.config;
+        let own = self.context.nodes.first().map(|node| {
+            let at = |port| SocketAddr::from((*node, port));
+            (at(config.http_port), at(config.https_port))
+        });
         let tables = watch::Sender::new(Arc::default());
         let front = serve::Front {
             tables: tables.subscribe(),
             pool: upstream::Pool::new(connections)?,
             limits: limit::Limits::default(),
             tasks: connections.clone(),
-            https_port: self.context.config.https_port,
+            https_port: config.https_port,
+            own,
+            resolve: self.context.resolve,
         };
         Ok(Running {
             tables,
             certificates,
             front: Arc::new(front),
-            acceptor: TlsAcceptor::from(config),
+            tls,
             open: HashSet::new(),
             closed: BTreeMap::new(),
         })
@@ -315,18 +334,19 @@ impl Running {
         for address in addresses(context) {
             for (port, tls) in [
                 (config.http_port, None),
-                (config.https_port, Some(&self.acceptor)),
+                (config.https_port, Some(&self.tls)),
             ] {
                 let place = SocketAddr::new(address, port);
                 if self.open.contains(&place) {
                     continue;
                 }
-                match TcpListener::bind(place).await {
+                match bind(context, place).await {
                     Ok(listener) => {
                         info!(%place, "ingress listens");
                         self.open.insert(place);
                         self.closed.remove(&place);
-                        let work = listen::run(Arc::clone(&self.front), listener, tls.cloned());
+                        let front = Arc::clone(&self.front);
+                        let work = listen::run(front, listener, port, tls.cloned());
                         connections.spawn(format!("ingress {place}"), work);
                     }
                     Err(error) => {
@@ -373,6 +393,33 @@ impl Running {
         open.find(|address| self.open.contains(&SocketAddr::new(*address, port)))
             .into_iter()
             .collect()
+    }
+}
+
+/// A program of the host that listens on all addresses has our port too, on an address that is the cluster's alone: then
+/// we listen on another port, and packets are led there.
+async fn bind(context: &IngressContext, place: SocketAddr) -> io::Result<TcpListener> {
+    let node = context.nodes.iter().find(|node| place.ip() == **node);
+    match (TcpListener::bind(place).await, node) {
+        (Err(error), Some(node)) if error.kind() == io::ErrorKind::AddrInUse => {
+            let listener = TcpListener::bind((*node, 0)).await?;
+            let elsewhere = listener.local_addr()?;
+            info!(%place, %elsewhere, "another program has the port of the ingress");
+            let frontend = Frontend {
+                place: Place::Address(*node),
+                protocol: Protocol::Tcp,
+                port: place.port(),
+            };
+            let backend = Backend {
+                address: *node,
+                port: elsewhere.port(),
+            };
+            context.detours.send_modify(|all| {
+                all.insert(frontend, backend);
+            });
+            Ok(listener)
+        }
+        (bound, _) => bound,
     }
 }
 

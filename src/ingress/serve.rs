@@ -1,8 +1,10 @@
 //! One request: its route, what the route wants of it, the way to its backend and back.
 
 use super::{
-    affinity, answer,
+    Resolve, affinity,
+    answer::{self, Refusal},
     body::{Reply, Upload},
+    credential, external,
     forward::{self, Forwarded},
     header::{self, Client},
     limit::Limits,
@@ -13,19 +15,21 @@ use super::{
     tunnel,
     upstream::Pool,
 };
-use crate::task::Tasks;
+use crate::task::{Tasks, clock};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, UPGRADE},
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, ORIGIN, SET_COOKIE, UPGRADE},
     uri::PathAndQuery,
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -37,11 +41,15 @@ pub struct Front {
     pub tasks: Tasks,
     /// What people reach TLS on.
     pub https_port: u16,
+    /// Where we listen ourselves, for HTTP and HTTPS.
+    pub own: Option<(SocketAddr, SocketAddr)>,
+    pub resolve: Resolve,
 }
 
 /// The client's end of one connection.
 pub struct Peer {
     address: IpAddr,
+    chain: Vec<CertificateDer<'static>>,
     client: Client,
     /// Of this connection alone: no request waits for another's.
     view: Mutex<(watch::Receiver<Arc<Table>>, Arc<Table>)>,
@@ -51,7 +59,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(front: &Front, address: IpAddr, port: u16, is_tls: bool) -> Peer {
+    pub fn new(
+        front: &Front,
+        address: IpAddr,
+        port: u16,
+        is_tls: bool,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Peer {
         let mut tables = front.tables.clone();
         let table = Arc::clone(&tables.borrow_and_update());
         let mut identity = [0; 8];
@@ -59,6 +73,7 @@ impl Peer {
         let text = address.to_canonical().to_string();
         Peer {
             address: address.to_canonical(),
+            chain,
             client: Client {
                 address: HeaderValue::from_str(&text).expect("addresses are plain"),
                 is_tls,
@@ -109,6 +124,7 @@ pub async fn serve(front: &Arc<Front>, peer: &Peer, request: Request<Incoming>) 
         is_tls: peer.client.is_tls,
         client: peer.address,
         headers: request.headers(),
+        chain: &peer.chain,
         https_port: front.https_port,
     };
     let table = peer.table();
@@ -134,16 +150,69 @@ pub async fn serve(front: &Arc<Front>, peer: &Peer, request: Request<Incoming>) 
         .get(ORIGIN)
         .filter(|_| route.options.cors.is_enabled)
         .cloned();
-    let mut response = match policy::refuse(&route, &facts) {
-        Some(refusal) => refusal,
-        None => {
+    let mut response = match guard_route(front, &table, &route, &facts).await {
+        Err(refusal) => *refusal,
+        Ok(admission) => {
             let uri = backend_uri(&route, &normal, request.uri());
-            pass(front, peer, &route, &named, uri, request).await
+            let mut request = request;
+            let headers = request.headers_mut();
+            for (name, value) in admission.headers {
+                match value {
+                    Some(value) => drop(headers.insert(name, value)),
+                    None => drop(headers.remove(name)),
+                }
+            }
+            let mut response = pass(front, peer, &route, &named, uri, request).await;
+            for cookie in admission.cookies {
+                response.headers_mut().append(SET_COOKIE, cookie);
+            }
+            response
         }
     };
     policy::allow_origin(&route.options.cors, origin.as_ref(), response.headers_mut());
     response.body_mut().guard = guard;
     response
+}
+
+/// What goes along with a request that may pass.
+#[derive(Default)]
+struct Admission {
+    /// For the backend; `None` takes away what the client has sent.
+    headers: Vec<(HeaderName, Option<HeaderValue>)>,
+    /// For the client.
+    cookies: Vec<HeaderValue>,
+}
+
+/// Everybody who may say no is asked; the cheapest first.
+async fn guard_route(
+    front: &Arc<Front>,
+    table: &Table,
+    route: &Route,
+    facts: &Facts<'_>,
+) -> Result<Admission, Refusal> {
+    let mut admission = Admission::default();
+    // Before passwords: the connection itself says who it is.
+    if let Some(authority) = route
+        .authority
+        .as_ref()
+        .filter(|_| route.options.refused.is_none())
+    {
+        let now = u64::try_from(clock::now().as_second()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        admission.headers = credential::judge(authority, &route.options.client_auth, facts, now)?;
+    }
+    if let Some(refusal) = policy::refuse(route, facts) {
+        return Err(Box::new(refusal));
+    }
+    if let Some(judge) = &route.judge {
+        let granted = external::ask(front, table, judge, &route.options.external, facts).await?;
+        let headers = granted.headers.into_iter();
+        admission
+            .headers
+            .extend(headers.map(|(name, value)| (name, Some(value))));
+        admission.cookies = granted.cookies;
+    }
+    Ok(admission)
 }
 
 /// The host as the client wrote it. HTTP/2 has it in the address, and so may HTTP/1.

@@ -3,7 +3,10 @@
 //! As in nginx a host's own rules are the only ones for its requests: exact host before wildcard before none. Within a
 //! host the longest path wins, an exact one before others of its length, the oldest Ingress among equals.
 
-use super::{option::Options, password::Users, path, rewrite::Rewrite};
+use super::{
+    credential::Authority, external::Judge, option::Options, password::Users, path,
+    rewrite::Rewrite,
+};
 use crate::api::name::Key;
 use ipnet::IpNet;
 use regex::Regex;
@@ -62,6 +65,10 @@ pub struct Route {
     pub options: Arc<Options>,
     /// Whom basic authentication lets in.
     pub users: Option<Arc<Users>>,
+    /// Who is asked about every request.
+    pub judge: Option<Arc<Judge>>,
+    /// Whose certificates clients have to show.
+    pub authority: Option<Arc<Authority>>,
     /// A certificate was asked for this host.
     pub has_tls: bool,
     pub backend: Backend,
@@ -123,6 +130,19 @@ impl Table {
             Some(route) => Found::Route(route),
             None => Found::Nothing,
         }
+    }
+
+    /// Whether a host has rules of its own.
+    #[must_use]
+    pub fn knows(&self, host: &str) -> bool {
+        self.host(host).is_some()
+    }
+
+    /// Whether clients of a host are to be asked for a certificate.
+    #[must_use]
+    pub fn asks(&self, host: &str) -> bool {
+        let host = self.host(host).unwrap_or(&self.any);
+        host.routes().any(|route| route.authority.is_some())
     }
 
     fn host(&self, host: &str) -> Option<&Host> {

@@ -1,7 +1,11 @@
 //! The proxy on loopback, between real clients and real backends.
 
 use super::{compile::Objects, *};
-use crate::{api::object::Object, pki::ServerNames};
+use crate::{
+    api::object::Object,
+    pki::{ServerNames, tls},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Request, Response};
@@ -34,6 +38,7 @@ struct Proxy {
     https: SocketAddr,
     tables: watch::Sender<Arc<Table>>,
     tasks: Tasks,
+    pki: Pki,
     _certificates: watch::Sender<Arc<Certificates>>,
     _keys: tempfile::TempDir,
 }
@@ -41,16 +46,21 @@ struct Proxy {
 impl Proxy {
     async fn start() -> Proxy {
         let keys = tempfile::tempdir().unwrap();
-        let pki = Pki::load_or_create(keys.path(), &ServerNames::default(), clock::now()).unwrap();
+        let names = ServerNames {
+            dns: vec!["a.example".to_owned()],
+            ..ServerNames::default()
+        };
+        let pki = Pki::load_or_create(keys.path(), &names, clock::now()).unwrap();
         let identity = pki.server();
         let fallback =
             certificate::certified(identity.certificate.as_bytes(), identity.key.as_bytes())
                 .unwrap();
         let certificates = watch::Sender::new(Arc::default());
-        let config = tls::server_of_many(Arc::new(Resolver {
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(Resolver {
             current: certificates.subscribe(),
             fallback: Arc::new(fallback),
-        }));
+        });
+        let tls = listen::Tls::new(&resolver).unwrap();
         let tasks = Tasks::new();
         let tables: watch::Sender<Arc<Table>> = watch::Sender::new(Arc::default());
         let front = Arc::new(serve::Front {
@@ -59,18 +69,22 @@ impl Proxy {
             limits: limit::Limits::default(),
             tasks: tasks.clone(),
             https_port: 443,
+            own: None,
+            resolve: |_| Ok(Vec::new()),
         });
         let mut places = Vec::new();
-        for tls in [None, Some(TlsAcceptor::from(config.unwrap()))] {
+        for tls in [None, Some(tls)] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             places.push(listener.local_addr().unwrap());
-            tasks.spawn("listener", listen::run(Arc::clone(&front), listener, tls));
+            let (front, port) = (Arc::clone(&front), places[places.len() - 1].port());
+            tasks.spawn("listener", listen::run(front, listener, port, tls));
         }
         Proxy {
             http: places[0],
             https: places[1],
             tables,
             tasks,
+            pki,
             _certificates: certificates,
             _keys: keys,
         }
@@ -92,10 +106,12 @@ impl Proxy {
                 "labels": {"kubernetes.io/service-name": "s"}},
                 "ports": [{"port": endpoint.port()}], "endpoints": [{"addresses": [endpoint.ip()]}]})
         });
+        let clients = json!({"metadata": {"namespace": "ns", "name": "clients"},
+            "data": {"ca.crt": STANDARD.encode(self.pki.ca_pem())}});
         let objects = Objects {
             services: [typed(service)].into_iter().collect(),
             slices: slices.map(typed).collect(),
-            secrets: Snapshot::default(),
+            secrets: [typed(clients)].into_iter().collect(),
         };
         let served = vec![Arc::new(typed(ingress))];
         self.tables
@@ -477,4 +493,168 @@ async fn grpc_streams_in_both_directions_and_ends_with_trailers() {
         .unwrap()
         .unwrap();
     assert_eq!(frame.into_trailers().unwrap()["grpc-status"], "0");
+}
+
+/// Lets in who has the cookie `good`, as `jane`.
+async fn judge(tasks: &Tasks) -> (SocketAddr, Arc<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen: Arc<Seen> = Arc::default();
+    let (group, shared) = (tasks.clone(), Arc::clone(&seen));
+    tasks.spawn("judge", async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let seen = Arc::clone(&shared);
+            group.spawn("judge connection", async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let headers = request.headers().clone();
+                    let is_good = headers.get("cookie").is_some_and(|all| all == "good");
+                    seen.heads.lock().unwrap().push(headers);
+                    let response = Response::builder()
+                        .status(if is_good { 202 } else { 401 })
+                        .header("x-user", "jane")
+                        .header("set-cookie", "session=1")
+                        .header("www-authenticate", "Bearer")
+                        .body(Full::new(Bytes::from("judged")));
+                    async move { Ok::<_, Infallible>(response.unwrap()) }
+                });
+                let server = hyper::server::conn::http1::Builder::new();
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn somebody_else_says_who_may_pass() {
+    let proxy = Proxy::start().await;
+    let (address, seen) = backend(&proxy.tasks, false).await;
+    let (judge, asked) = judge(&proxy.tasks).await;
+    let url = format!("http://{judge}/check");
+    let guard = [
+        ("auth-url", url.as_str()),
+        ("auth-response-headers", "X-User"),
+    ];
+    proxy.route(&guard, &[address]);
+    let post = |headers: &str| {
+        format!(
+            "POST /x?y HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\nX-User: root\r\n{headers}Connection: close\r\n\r\nabc"
+        )
+    };
+    let refused = proxy.say(&post("")).await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert!(refused.contains("www-authenticate: Bearer"), "{refused}");
+    assert!(seen.heads.lock().unwrap().is_empty());
+    let passed = proxy.say(&post("Cookie: good\r\n")).await;
+    assert!(
+        passed.starts_with("HTTP/1.1 200 ") && passed.ends_with("3 bytes"),
+        "{passed}"
+    );
+    assert!(passed.contains("set-cookie: session=1"), "{passed}");
+    assert_eq!(seen.heads.lock().unwrap()[0]["x-user"], "jane");
+    {
+        let asked = asked.heads.lock().unwrap();
+        assert_eq!(asked[1]["x-original-url"], "http://a.example/x?y");
+        assert_eq!(asked[1]["x-original-method"], "POST");
+        assert!(!asked[1].contains_key("content-length"));
+    }
+    let own = proxy
+        .say(&post(
+            "Cookie: good\r\nX-Sent-From: nginx-ingress-controller\r\n",
+        ))
+        .await;
+    assert!(own.starts_with("HTTP/1.1 500 "), "{own}");
+    proxy.route(&[guard[0], ("auth-signin", "/start")], &[address]);
+    let away = proxy.say(&post("")).await;
+    assert!(away.starts_with("HTTP/1.1 302 "), "{away}");
+    assert!(
+        away.contains("location: /start?rd=http://a.example%2Fx%3Fy"),
+        "{away}"
+    );
+    // Nobody there to say yes, or somebody of the client's choice.
+    let gone = format!("http://{}/", nobody().await);
+    for url in [gone.as_str(), "http://$host/"] {
+        proxy.route(&[("auth-url", url)], &[address]);
+        let closed = proxy.say(&post("Cookie: good\r\n")).await;
+        assert!(closed.starts_with("HTTP/1.1 500 "), "{url}: {closed}");
+    }
+}
+
+impl Proxy {
+    /// Over TLS, with this certificate or none.
+    async fn get_as(&self, identity: Option<&crate::pki::Identity>) -> String {
+        let config = tls::client(self.pki.ca_pem(), identity, &["http/1.1"]).unwrap();
+        let name = rustls_pki_types::ServerName::try_from("a.example").unwrap();
+        let tcp = TcpStream::connect(self.https).await.unwrap();
+        let mut stream = TlsConnector::from(config).connect(name, tcp).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: a.example\r\nSSL-Client-Subject-DN: CN=root\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+        let _ = read.expect("the connection is closed");
+        answer
+    }
+}
+
+#[tokio::test]
+async fn clients_show_their_certificates() {
+    let proxy = Proxy::start().await;
+    let (address, seen) = backend(&proxy.tasks, false).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger =
+        Pki::load_or_create(elsewhere.path(), &ServerNames::default(), clock::now()).unwrap();
+    let life = Duration::from_secs(3600);
+    let jane = proxy
+        .pki
+        .issue_client("jane", &["dev, ops"], life, clock::now())
+        .unwrap();
+    let code = |answer: &str| answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    let last = || seen.heads.lock().unwrap().last().cloned().unwrap();
+    proxy.route(&[("auth-tls-secret", "ns/clients")], &[address]);
+    let missing = proxy.get_as(None).await;
+    assert_eq!(code(&missing), "400");
+    assert!(
+        missing.contains("No required SSL certificate was sent"),
+        "{missing}"
+    );
+    let wrong = proxy.get_as(Some(stranger.admin())).await;
+    assert_eq!(code(&wrong), "400");
+    assert!(wrong.contains("The SSL certificate error"), "{wrong}");
+    assert_eq!(proxy.get().await, "400", "plain HTTP proves nothing");
+    assert!(seen.heads.lock().unwrap().is_empty());
+    assert_eq!(code(&proxy.get_as(Some(&jane)).await), "200");
+    assert_eq!(last()["ssl-client-verify"], "SUCCESS");
+    assert_eq!(last()["ssl-client-subject-dn"], r"CN=jane,O=dev\, ops");
+    assert!(!last().contains_key("ssl-client-cert"));
+    proxy.route(
+        &[
+            ("auth-tls-secret", "clients"),
+            ("auth-tls-verify-client", "optional"),
+            ("auth-tls-pass-certificate-to-upstream", "true"),
+        ],
+        &[address],
+    );
+    assert_eq!(code(&proxy.get_as(None).await), "200");
+    assert_eq!(last()["ssl-client-verify"], "NONE");
+    assert!(!last().contains_key("ssl-client-subject-dn"));
+    assert_eq!(code(&proxy.get_as(Some(&jane)).await), "200");
+    let passed = last()["ssl-client-cert"].to_str().unwrap().to_owned();
+    assert!(
+        passed.starts_with("%2D%2D%2D%2D%2DBEGIN%20CERTIFICATE"),
+        "{passed}"
+    );
+    for (pattern, expected) in [("CN=jane", "200"), ("CN=joe", "403")] {
+        proxy.route(
+            &[
+                ("auth-tls-secret", "clients"),
+                ("auth-tls-match-cn", pattern),
+            ],
+            &[address],
+        );
+        assert_eq!(code(&proxy.get_as(Some(&jane)).await), expected);
+    }
+    // A Secret that is not there keeps everybody out.
+    proxy.route(&[("auth-tls-secret", "nobody")], &[address]);
+    assert_eq!(code(&proxy.get_as(Some(&jane)).await), "503");
 }

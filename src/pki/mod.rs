@@ -15,6 +15,7 @@ pub mod tls;
 pub use certificate::AltName;
 pub use key::TokenKey;
 pub use rcgen::{ExtendedKeyUsagePurpose as ExtendedUsage, KeyUsagePurpose as Usage};
+pub use subject::certificate_pem;
 
 use anyhow::{Context as _, Result, anyhow};
 use certificate::{Template, subject};

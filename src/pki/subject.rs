@@ -28,7 +28,7 @@ pub fn replace(certificate: &[u8], subject: &[u8], ca_key: &Key) -> Result<Strin
     signature.extend(signed);
     let signature = wrapped(BIT_STRING, &signature);
     let whole = [body.as_slice(), outer[1], signature.as_slice()].concat();
-    Ok(pem(&wrapped(SEQUENCE, &whole)))
+    Ok(certificate_pem(&wrapped(SEQUENCE, &whole)))
 }
 
 /// The length of an element's head, and of what it holds.
@@ -79,7 +79,8 @@ fn wrapped(tag: u8, content: &[u8]) -> Vec<u8> {
     whole
 }
 
-fn pem(der: &[u8]) -> String {
+/// DER as people paste it.
+pub fn certificate_pem(der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
     for line in text.as_bytes().chunks(PEM_LINE) {

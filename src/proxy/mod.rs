@@ -4,13 +4,17 @@
 //! Level-triggered: whatever changed, its half of the rule set is computed anew from the caches and `net` finds out what
 //! is different. A change waits a few milliseconds for its companions: one rollout is a handful of transactions.
 
+mod health;
 mod peer;
 pub mod policies;
 pub mod services;
 
 use crate::{
     client::{Cache, Informers},
-    net::{PacketRules, rules::RuleSet},
+    net::{
+        PacketRules,
+        rules::{Detours, RuleSet, Target},
+    },
     task::{Tasks, backoff::Backoff},
 };
 use k8s_openapi::api::{
@@ -19,6 +23,7 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
 };
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +31,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, oneshot, watch},
     time,
 };
 use tracing::{debug, warn};
@@ -56,11 +61,12 @@ struct Changes {
     any: Notify,
 }
 
-/// Keeps the rules in step with the cluster until `tasks` stop. The rules stay then. The answer resolves when the first
+/// Keeps the rules in step with the cluster and with detours until `tasks` stop. The rules stay then. The answer resolves when the first
 /// rules stand: no pod should get its network before.
 pub fn start(
     informers: &Informers,
     network: Arc<dyn PacketRules>,
+    detours: watch::Receiver<Detours>,
     tasks: &Tasks,
 ) -> oneshot::Receiver<()> {
     let caches = Caches {
@@ -72,10 +78,11 @@ pub fn start(
         namespaces: informers.cache(),
     };
     let mut stop = tasks.stop_signal();
+    let listeners = health::Listeners::new(tasks.clone());
     let (standing, stands) = oneshot::channel();
     tasks.spawn("service proxy", async move {
         tokio::select! {
-            () = follow(&caches, network.as_ref(), standing) => {}
+            () = follow(&caches, network.as_ref(), detours, &listeners, standing) => {}
             // Dropping an apply half-way is safe: its transaction runs to its end on its own thread.
             () = stop.stopped() => {}
         }
@@ -83,15 +90,22 @@ pub fn start(
     stands
 }
 
-async fn follow(caches: &Caches, network: &dyn PacketRules, standing: oneshot::Sender<()>) {
+async fn follow(
+    caches: &Caches,
+    network: &dyn PacketRules,
+    mut detours: watch::Receiver<Detours>,
+    listeners: &health::Listeners,
+    standing: oneshot::Sender<()>,
+) {
     let changes = caches.changes();
     caches.synced().await;
     let mut standing = Some(standing);
-    let mut wanted = RuleSet::default();
+    let mut known = RuleSet::default();
     let mut applied: Option<RuleSet> = None;
     let mut failures = 0;
     loop {
-        caches.look(&changes, &mut wanted);
+        caches.look(&changes, &mut known, listeners);
+        let wanted = with(&known, &detours.borrow_and_update());
         if applied.as_ref() != Some(&wanted) {
             match network.apply(wanted.clone()).await {
                 Ok(()) => {
@@ -111,9 +125,27 @@ async fn follow(caches: &Caches, network: &dyn PacketRules, standing: oneshot::S
             // Nobody may be waiting for it.
             let _ = standing.send(());
         }
-        changes.any.notified().await;
+        tokio::select! {
+            () = changes.any.notified() => {}
+            changed = detours.changed() => if changed.is_err() {
+                // Nobody is left to change them.
+                changes.any.notified().await;
+            },
+        }
         time::sleep(GATHER).await;
     }
+}
+
+fn with(known: &RuleSet, detours: &Detours) -> RuleSet {
+    let mut wanted = known.clone();
+    for (frontend, backend) in detours {
+        let target = Target::Backends {
+            backends: BTreeSet::from([*backend]),
+            affinity: None,
+        };
+        wanted.frontends.entry(*frontend).or_insert(target);
+    }
+    wanted
 }
 
 impl Changes {
@@ -180,13 +212,12 @@ impl Caches {
     }
 
     /// Computes anew what may have changed.
-    fn look(&self, changes: &Changes, wanted: &mut RuleSet) {
+    fn look(&self, changes: &Changes, wanted: &mut RuleSet, listeners: &health::Listeners) {
         if changes.services.swap(false, Ordering::AcqRel) {
-            let rules = services::rules(
-                &self.services.snapshot(),
-                &self.slices.snapshot(),
-                &self.nodes.snapshot(),
-            );
+            let (services, slices) = (self.services.snapshot(), self.slices.snapshot());
+            let nodes = self.nodes.snapshot();
+            let rules = services::rules(&services, &slices, &nodes);
+            listeners.set(health::checks(&services, &slices, &nodes));
             wanted.frontends = rules.frontends;
             wanted.sources = rules.sources;
         }

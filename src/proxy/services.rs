@@ -20,7 +20,7 @@ use std::{
 };
 
 /// Names the Service a slice belongs to.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Set on Services that another proxy looks after.
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 /// The older form of `loadBalancerSourceRanges`.

@@ -7,7 +7,10 @@ use crate::{
         call::{Call, EventType, List, Outcome, Reply, User, Verb, WatchEvent},
     },
     client::{Client, Snapshot, Transport},
-    net::model::NetError,
+    net::{
+        model::NetError,
+        rules::{Backend, Frontend, Place, Protocol},
+    },
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
@@ -68,7 +71,6 @@ fn lines(service: Value, slice: Value) -> Vec<String> {
 }
 
 fn describe(rules: &RuleSet) -> Vec<String> {
-    use crate::net::rules::{Place, Target};
     let frontend = |frontend: &crate::net::rules::Frontend| {
         let place = match frontend.place {
             Place::Address(address) => address.to_string(),
@@ -402,7 +404,8 @@ async fn changes_that_come_together_are_applied_together() {
         applied: watch::Sender::default(),
         refusals: Mutex::new(2),
     });
-    let stands = start(&informers, network.clone(), &tasks);
+    let detours = watch::Sender::new(Detours::new());
+    let stands = start(&informers, network.clone(), detours.subscribe(), &tasks);
     stands.await.unwrap();
     let mut applied = network.applied.subscribe();
     applied.wait_for(|all| all.len() == 1).await.unwrap();
@@ -424,5 +427,21 @@ async fn changes_that_come_together_are_applied_together() {
         describe(&all[1]),
         ["tcp 10.96.0.20:80 -> 10.244.0.2:8080 10.244.0.3:8080"]
     );
+    let before = all.len();
+    let frontend = Frontend {
+        place: Place::Address([10, 244, 0, 1].into()),
+        protocol: Protocol::Tcp,
+        port: 80,
+    };
+    let backend = Backend {
+        address: [10, 244, 0, 1].into(),
+        port: 40_000,
+    };
+    detours.send_modify(|all| {
+        all.insert(frontend, backend);
+    });
+    applied.wait_for(|all| all.len() > before).await.unwrap();
+    let all = applied.borrow().clone();
+    assert!(describe(&all[before]).contains(&"tcp 10.244.0.1:80 -> 10.244.0.1:40000".to_owned()));
     tasks.shutdown(Duration::from_secs(1)).await;
 }

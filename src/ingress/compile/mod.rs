@@ -1,7 +1,12 @@
 //! From objects to the table of routes. Pure: everything a request needs is decided here, once per change.
 
+mod guard;
+
 use super::{
-    certificate, class, endpoint,
+    certificate, class,
+    credential::Authority,
+    endpoint,
+    external::Judge,
     option::{self, Options},
     password::Users,
     rewrite::Rewrite,
@@ -71,11 +76,11 @@ pub fn served(
 /// Whether routes or certificates of these Ingresses need Secrets.
 #[must_use]
 pub fn wants_secrets(served: &[Arc<Ingress>]) -> bool {
-    let auth = format!("{}auth-secret", option::PREFIX);
+    let guards = ["auth-secret", "auth-tls-secret"].map(|name| format!("{}{name}", option::PREFIX));
     served.iter().any(|ingress| {
         let annotations = ingress.metadata.annotations.as_ref();
         !certificate::tls(ingress).is_empty()
-            || annotations.is_some_and(|all| all.contains_key(&auth))
+            || annotations.is_some_and(|all| guards.iter().any(|guard| all.contains_key(guard)))
     })
 }
 
@@ -114,6 +119,8 @@ struct Read<'a> {
     key: Key,
     options: Arc<Options>,
     users: Option<Arc<Users>>,
+    judge: Option<Arc<Judge>>,
+    authority: Option<Arc<Authority>>,
 }
 
 struct Builder<'a> {
@@ -135,62 +142,31 @@ impl<'a> Builder<'a> {
         for message in told {
             self.tell(&key, message);
         }
-        let users = if options.auth.is_basic {
-            match self.users(&key, &options) {
-                Ok(users) => Some(Arc::new(users)),
-                Err(why) => {
-                    let why = format!("{why}: requests are refused with 503");
-                    self.tell(&key, why.clone());
-                    options.refused = Some(why);
-                    None
-                }
-            }
-        } else {
-            None
+        let users = match options.auth.is_basic {
+            true => self.users(&key, &options).map(Some),
+            false => Ok(None),
         };
+        let users = self.kept(&key, &mut options, users);
+        let authority = match options.client_auth.secret.is_empty() {
+            true => Ok(None),
+            false => self.authority(&key, &options).map(Some),
+        };
+        let authority = self.kept(&key, &mut options, authority);
+        let external = &options.external;
+        let judge = external.is_set().then(|| {
+            let service = self.service_of(&key, &external.url);
+            let service = service
+                .map(|(service, port)| self.endpoints(&key, &service, &port, &Options::default()));
+            Arc::new(Judge::new(external, service))
+        });
         Read {
             ingress,
             key,
             options: Arc::new(options),
             users,
+            judge,
+            authority,
         }
-    }
-
-    /// The people of the Secret that `auth-secret` names.
-    fn users(&mut self, ingress: &Key, options: &Options) -> Result<Users, String> {
-        let (namespace, name) = match options.auth.secret.split_once('/') {
-            Some((namespace, name)) => (namespace, name),
-            None => (ingress.namespace.as_str(), options.auth.secret.as_str()),
-        };
-        // A Secret of others must not be tried out through an Ingress of one's own.
-        if namespace != ingress.namespace {
-            return Err(format!(
-                "auth-secret {namespace}/{name} is in another namespace"
-            ));
-        }
-        let secret = self.objects.secrets.get(&Key::new(namespace, name));
-        let secret = secret
-            .ok_or_else(|| format!("secret {namespace}/{name} for authentication was not found"))?;
-        let data = secret.data.iter().flatten();
-        let texts: Vec<(&str, &str)> = data
-            .filter_map(|(name, bytes)| Some((name.as_str(), std::str::from_utf8(&bytes.0).ok()?)))
-            .collect();
-        let (users, unknown) = if options.auth.is_map {
-            Users::collect(texts.into_iter())
-        } else {
-            let file = texts.iter().find(|(name, _)| *name == "auth");
-            let (_, file) = file.ok_or_else(|| {
-                format!("secret {namespace}/{name} does not contain a key \"auth\"")
-            })?;
-            Users::read(file)
-        };
-        for user in unknown {
-            let message = format!(
-                "secret {namespace}/{name}: the password of {user:?} is of a kind that is not supported (use htpasswd -m): the user is not let in"
-            );
-            self.tell(ingress, message);
-        }
-        Ok(users)
     }
 
     fn add_canary(&mut self, read: &Read<'_>) {
@@ -279,6 +255,8 @@ impl<'a> Builder<'a> {
             ingress: read.key.clone(),
             options: Arc::clone(&read.options),
             users: read.users.clone(),
+            judge: read.judge.clone(),
+            authority: read.authority.clone(),
         })
     }
 
@@ -303,6 +281,8 @@ impl<'a> Builder<'a> {
             rewrite: None,
             options: Arc::clone(&read.options),
             users: read.users.clone(),
+            judge: read.judge.clone(),
+            authority: read.authority.clone(),
             has_tls: false,
             backend,
             canary: None,

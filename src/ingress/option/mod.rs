@@ -8,7 +8,7 @@ mod table;
 
 pub use table::ANNOTATIONS;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
 use std::{collections::BTreeMap, time::Duration};
@@ -40,6 +40,8 @@ pub struct Options {
     pub allowed: Vec<IpNet>,
     pub denied: Vec<IpNet>,
     pub auth: Auth,
+    pub external: External,
+    pub client_auth: ClientAuth,
     pub cors: Cors,
     pub affinity: Affinity,
     pub canary: Canary,
@@ -91,6 +93,59 @@ pub struct Auth {
     /// One key per user instead of one file.
     pub is_map: bool,
     pub realm: String,
+}
+
+/// Somebody else is asked about every request. Texts may name nginx' variables.
+#[derive(Clone, Debug)]
+pub struct External {
+    /// Whom to ask; empty: nobody.
+    pub url: String,
+    pub method: Method,
+    /// Headers of the answer that the backend gets.
+    pub response_headers: Vec<HeaderName>,
+    /// Where a client goes that has to sign in.
+    pub signin: Option<String>,
+    /// Of its query: where the client comes back to.
+    pub signin_param: String,
+    /// What the one who is asked is told as that place.
+    pub redirect: Option<String>,
+}
+
+impl External {
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !self.url.is_empty()
+    }
+
+    /// Whom to ask depends on the request.
+    #[must_use]
+    pub fn has_open_authority(&self) -> bool {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        rest[..end].contains('$')
+    }
+}
+
+/// Certificates that clients have to show.
+#[derive(Clone, Debug, Default)]
+pub struct ClientAuth {
+    /// `name` or `namespace/name`; empty: nobody is asked for one.
+    pub secret: String,
+    pub asks: Asks,
+    /// For the subject's name.
+    pub pattern: Option<Regex>,
+    pub error_page: Option<String>,
+    /// The backend gets the certificate too.
+    pub passes: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asks {
+    #[default]
+    Must,
+    May,
+    /// Whoever has issued it.
+    Unproven,
 }
 
 #[derive(Clone, Debug)]
@@ -165,6 +220,8 @@ impl Default for Options {
             allowed: Vec::new(),
             denied: Vec::new(),
             auth: Auth::default(),
+            external: External::default(),
+            client_auth: ClientAuth::default(),
             cors: Cors::default(),
             affinity: Affinity::default(),
             canary: Canary {
@@ -184,6 +241,19 @@ impl Default for Options {
             service_upstream: false,
             default_backend: None,
             refused: None,
+        }
+    }
+}
+
+impl Default for External {
+    fn default() -> External {
+        External {
+            url: String::new(),
+            method: Method::GET,
+            response_headers: Vec::new(),
+            signin: None,
+            signin_param: "rd".to_owned(),
+            redirect: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Values of annotations as people write them for nginx.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::{net::IpAddr, time::Duration};
 
@@ -76,6 +76,27 @@ pub fn token(text: &str) -> Result<String, String> {
         return Err(format!("{text:?} cannot stand in a cookie"));
     }
     Ok(text.to_owned())
+}
+
+/// An address on the web. Its host may be a variable.
+pub fn url(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => location(text),
+        _ => Err(format!(
+            "{text:?} is not an address that begins with http:// or https://"
+        )),
+    }
+}
+
+pub fn header_names(text: &str) -> Result<Vec<HeaderName>, String> {
+    let names = words(text).map(|word| {
+        word.parse()
+            .map_err(|_| format!("{word:?} is not a header"))
+    });
+    names.collect()
 }
 
 pub fn status(text: &str, allowed: std::ops::RangeInclusive<u16>) -> Result<u16, String> {

@@ -1,7 +1,7 @@
 //! The annotations, one line each.
 
 use super::{
-    Annotation,
+    Annotation, Asks,
     Effect::{self, Closes, Guards, Sets, Tunes},
     Protocol, Redirect, read,
 };
@@ -56,8 +56,37 @@ pub const ANNOTATIONS: &[Annotation] = &[
         read::header(v)?;
         Ok(o.auth.realm = v.replace(['"', '\\'], ""))
     })),
-    row("auth-url", Closes),
-    row("auth-tls-secret", Closes),
+    row("auth-url", Guards(|o, v| Ok(o.external.url = read::url(v)?))),
+    row("auth-method", Guards(|o, v| {
+        Ok(o.external.method = v.parse().map_err(|_| format!("{v:?} is not a method"))?)
+    })),
+    row("auth-response-headers", Sets(|o, v| Ok(o.external.response_headers = read::header_names(v)?))),
+    row("auth-signin", Sets(|o, v| Ok(o.external.signin = Some(read::location(v)?)))),
+    row("auth-signin-redirect-param", Sets(|o, v| Ok(o.external.signin_param = read::token(v)?))),
+    row("auth-request-redirect", Sets(|o, v| Ok(o.external.redirect = Some(read::location(v)?)))),
+    row("auth-cache-key", Tunes),
+    row("auth-cache-duration", Tunes),
+    row("auth-keepalive", Tunes),
+    row("auth-keepalive-requests", Tunes),
+    row("auth-keepalive-timeout", Tunes),
+    row("auth-keepalive-share-vars", Tunes),
+    row("enable-global-auth", Tunes),
+    row("auth-snippet", Closes),
+    row("auth-proxy-set-headers", Closes),
+    row("auth-tls-secret", Guards(|o, v| match v {
+        "" => Err("no secret is named".to_owned()),
+        name => Ok(o.client_auth.secret = name.to_owned()),
+    })),
+    row("auth-tls-verify-client", Guards(|o, v| Ok(o.client_auth.asks = match v {
+        "on" => Asks::Must,
+        "optional" => Asks::May,
+        "optional_no_ca" => Asks::Unproven,
+        other => return Err(format!("{other:?} is not supported; on, optional and optional_no_ca are")),
+    }))),
+    row("auth-tls-verify-depth", Tunes),
+    row("auth-tls-match-cn", Guards(|o, v| Ok(o.client_auth.pattern = Some(pattern(v)?)))),
+    row("auth-tls-error-page", Sets(|o, v| Ok(o.client_auth.error_page = Some(read::location(v)?)))),
+    row("auth-tls-pass-certificate-to-upstream", Sets(|o, v| Ok(o.client_auth.passes = read::boolean(v)?))),
     row("limit-rps", Guards(|o, v| Ok(o.limit.per_second = limit(v)?))),
     row("limit-rpm", Guards(|o, v| Ok(o.limit.per_minute = limit(v)?))),
     row("limit-connections", Guards(|o, v| Ok(o.limit.connections = limit(v)?))),

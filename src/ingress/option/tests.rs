@@ -61,7 +61,10 @@ fn what_guards_fails_closed() {
         ("whitelist-source-range", "10.0.0.0/33"),
         ("whitelist-source-range", ""),
         ("auth-type", "digest"),
-        ("auth-url", "https://example.com"),
+        ("auth-url", "auth.example.com"),
+        ("auth-snippet", "proxy_set_header A b;"),
+        ("auth-tls-verify-client", "off"),
+        ("auth-tls-secret", ""),
         ("limit-rps", "few"),
     ] {
         let (options, told) = parsed(&[(name, value)]);

@@ -17,6 +17,8 @@ use http::{
         ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CONTENT_LENGTH, ORIGIN, VARY, WWW_AUTHENTICATE,
     },
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 
 /// A request as far as decisions need it.
@@ -31,6 +33,8 @@ pub struct Facts<'a> {
     pub is_tls: bool,
     pub client: IpAddr,
     pub headers: &'a HeaderMap,
+    /// The certificate that the client has shown, and those that vouch for it.
+    pub chain: &'a [CertificateDer<'static>],
     /// What people reach TLS on.
     pub https_port: u16,
 }
@@ -48,16 +52,58 @@ pub fn redirect(route: &Route, facts: &Facts<'_>) -> Option<Response<Reply>> {
         let host = host_and_port(facts);
         return Some(answer::redirect(302, &format!("{scheme}://{host}{root}")));
     }
-    let fill = |to: &str| {
-        to.replace("$request_uri", facts.target)
-            .replace("$scheme", scheme)
-            .replace("$host", facts.host)
-    };
     match &options.redirect {
-        Some(Redirect::Permanent(to)) => Some(answer::redirect(options.permanent_code, &fill(to))),
-        Some(Redirect::Temporal(to)) => Some(answer::redirect(options.temporal_code, &fill(to))),
+        Some(Redirect::Permanent(to)) => {
+            Some(answer::redirect(options.permanent_code, &fill(to, facts)))
+        }
+        Some(Redirect::Temporal(to)) => {
+            Some(answer::redirect(options.temporal_code, &fill(to, facts)))
+        }
         None => preflight(&options.cors, facts),
     }
+}
+
+/// A text of an annotation with the variables of nginx that people use in it.
+#[must_use]
+pub fn fill(text: &str, facts: &Facts<'_>) -> String {
+    let scheme = if facts.is_tls { "https" } else { "http" };
+    let variables: [(&str, &dyn Fn() -> String); 7] = [
+        ("escaped_request_uri", &|| escaped(facts.target)),
+        ("request_uri", &|| facts.target.to_owned()),
+        ("pass_access_scheme", &|| scheme.to_owned()),
+        ("scheme", &|| scheme.to_owned()),
+        ("http_host", &|| host_and_port(facts).to_owned()),
+        ("best_http_host", &|| host_and_port(facts).to_owned()),
+        ("host", &|| facts.host.to_owned()),
+    ];
+    let mut parts = text.split('$');
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    // What a variable stands for is not looked into again.
+    for part in parts {
+        let known = variables.iter().find(|(name, _)| part.starts_with(name));
+        match known {
+            Some((name, value)) => {
+                filled.push_str(&value());
+                filled.push_str(&part[name.len()..]);
+            }
+            None => {
+                filled.push('$');
+                filled.push_str(part);
+            }
+        }
+    }
+    filled
+}
+
+/// As the value of a query.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// The same place at another host (`from-to-www-redirect`).

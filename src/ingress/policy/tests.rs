@@ -27,6 +27,8 @@ fn route(annotations: Annotations<'_>, has_tls: bool) -> Route {
         rewrite: None,
         options: Arc::new(option::parse(&map).0),
         users: None,
+        judge: None,
+        authority: None,
         has_tls,
         backend: Backend::default(),
         canary: None,
@@ -61,6 +63,7 @@ fn with<T>(asked: &Asked<'_>, decide: impl FnOnce(&Facts<'_>) -> T) -> T {
         headers.insert(*name, HeaderValue::from_str(value).unwrap());
     }
     decide(&Facts {
+        chain: &[],
         method: &asked.method,
         host: "a.example",
         path: asked.target.split('?').next().unwrap(),
@@ -176,7 +179,7 @@ fn routes_keep_out_whom_they_do_not_want() {
         (&[("whitelist-source-range", "10.0.0.0/8")], &inside, 0),
         (&[("whitelist-source-range", "10.0.0.0/8")], &outside, 403),
         (&[("denylist-source-range", "10.0.0.1")], &inside, 403),
-        (&[("auth-url", "http://x")], &inside, 503),
+        (&[("auth-snippet", "x")], &inside, 503),
         (&[], &large, 413),
         (&[("proxy-body-size", "2m")], &large, 0),
         (&[("proxy-body-size", "0")], &large, 0),

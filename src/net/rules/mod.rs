@@ -82,6 +82,9 @@ pub enum Target {
     Drop,
 }
 
+/// Frontends that no Service asks for: ports of ours that another program has, and where we are instead.
+pub type Detours = BTreeMap<Frontend, Backend>;
+
 /// All rules. Addresses inside the service ranges that no frontend names are dropped; other ports of addresses that
 /// are named are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -391,6 +391,7 @@ fn load_balancers_have_an_address_at_once() {
     assert_eq!(fetch_in(&place, "lb", "client", &url), pod, "from a pod");
     sources_are_restricted(&place, &url, &pod);
     of_other_kinds(&place, &address, &pod);
+    let check = health_check(&place);
     patch_web(
         &place,
         r#"{"spec": {"type": "ClusterIP", "loadBalancerSourceRanges": null}}"#,
@@ -402,8 +403,44 @@ fn load_balancers_have_an_address_at_once() {
         place.field(&["service", "web", "-n", "lb"], ".status.loadBalancer"),
         "{}"
     );
+    place.eventually("the health check is gone", || {
+        fetch(&check).is_empty().then_some(())
+    });
     place.kubectl(&["delete", "service", "bare", "-n", "lb", "--timeout=20s"]);
     place.kubectl(&["delete", "namespace", "lb", "--wait=false"]);
+}
+
+/// What a load balancer outside would ask; answers where.
+fn health_check(place: &Place) -> String {
+    patch_web(
+        place,
+        r#"{"spec": {"externalTrafficPolicy": "Local", "loadBalancerSourceRanges": null}}"#,
+    );
+    let port = place.field(&["service", "web", "-n", "lb"], ".spec.healthCheckNodePort");
+    let node = place.field(
+        &["nodes"],
+        ".items[0].status.addresses[?(@.type==\"InternalIP\")].address",
+    );
+    let url = format!("http://{node}:{port}/healthz");
+    let told = |replicas: &str| {
+        place.kubectl(&["scale", "-n", "lb", "deployment/web", replicas]);
+        place.eventually(replicas, || {
+            let answer = run("curl", &["-sS", "-i", "-m", "3", &url]);
+            let count = replicas.trim_start_matches("--replicas=");
+            answer
+                .contains(&format!("\"localEndpoints\": {count},"))
+                .then_some(answer)
+        })
+    };
+    let answer = told("--replicas=1");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.contains("x-load-balancing-endpoint-weight: 1"),
+        "{answer}"
+    );
+    let answer = told("--replicas=0");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    url
 }
 
 fn patch_web(place: &Place, patch: &str) {
@@ -523,6 +560,7 @@ endpoints: [{{addresses: [{target}]}}]
             (fetch_in(&place, "hand", "inside", &url) == "outside").then_some(())
         });
     }
+    by_proxy_and_with_conditions(&place);
     let endpoints = place.kubectl(&["get", "endpoints", "old", "-n", "hand"]);
     assert!(endpoints.contains(&format!("{target}:8080")), "{endpoints}");
     // A type may change to a name and back.
@@ -550,6 +588,29 @@ endpoints: [{{addresses: [{target}]}}]
     ]);
     assert!(refused.contains("spec.clusterIPs: Invalid value: [\"192.0.2.1\"]: failed to allocate IP 192.0.2.1: the provided IP (192.0.2.1) is not in the valid range. The range of valid IPs is 10."), "{refused}");
     place.kubectl(&["delete", "namespace", "hand", "--wait=false"]);
+}
+
+fn by_proxy_and_with_conditions(place: &Place) {
+    // Through the API server, to an endpoint that is nobody's pod.
+    for place_of in ["new", "new:http", "new:80", "http:new:http"] {
+        let path = format!("/api/v1/namespaces/hand/services/{place_of}/proxy/");
+        assert_eq!(
+            place.kubectl(&["get", "--raw", &path]).trim(),
+            "outside",
+            "{path}"
+        );
+    }
+    // A condition may lack its time, which hides the Service from nobody.
+    let condition = r#"{"status": {"conditions": [{"type": "Seen", "status": "True", "reason": "Told", "message": ""}]}}"#;
+    let new = ["patch", "service", "new", "-n", "hand", "--type=merge"];
+    place.kubectl(&[&new[..], &["--subresource=status", "-p", condition]].concat());
+    let ports = r#"{"spec": {"ports": [{"name": "http", "port": 81}]}}"#;
+    place.kubectl(&[&new[..], &["-p", ports]].concat());
+    place.eventually("another port", || {
+        (fetch_in(place, "hand", "inside", "http://new.hand:81") == "outside").then_some(())
+    });
+    let ports = ports.replace("81", "80");
+    place.kubectl(&[&new[..], &["-p", &ports]].concat());
 }
 
 fn readiness_affinity_and_variables() {
@@ -888,4 +949,48 @@ fn policies_of_traffic_on_two_nodes() {
         (reached("client-two", "near") == set(&["one"])).then_some(())
     });
     assert!(run("nft", &["list", "ruleset"]).contains("near-"));
+    ports_of_the_host_are_its_own(&place, &addresses[0]);
+    people_take_the_domain(&place);
+}
+
+/// A program of the host that has port 80 keeps it, and Ingresses are served at the node's address all the same.
+fn ports_of_the_host_are_its_own(place: &Place, node: &str) {
+    let folder = place.home.path().join("www");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("index.html"), "the host's own").unwrap();
+    let mut program = Command::new("busybox")
+        .args(["httpd", "-f", "-p", "80", "-h"])
+        .arg(&folder)
+        .spawn()
+        .unwrap();
+    let local = "http://127.0.0.1/";
+    place.eventually("the host's program", || {
+        (fetch(local) == "the host's own").then_some(())
+    });
+    place.kubectl(&["create", "ingress", "here", "--rule=/*=anywhere:80"]);
+    place.eventually("the ingress", || {
+        (fetch(&format!("http://{node}/")) == "one").then_some(())
+    });
+    assert_eq!(fetch(local), "the host's own");
+    place.kubectl(&["delete", "ingress", "here"]);
+    place.eventually("only the host's program", || {
+        (fetch(&format!("http://{node}/")) == "the host's own").then_some(())
+    });
+    program.kill().unwrap();
+    program.wait().unwrap();
+}
+
+/// Whoever takes the cluster's names away is told so, and can start the cluster again all the same.
+fn people_take_the_domain(place: &Place) {
+    let taken = "cluster.local {\n    hosts {\n       192.0.2.5 gate.cluster.local\n    }\n}\n.:53 {\n    kubernetes cluster.local\n}\n";
+    let patch = serde_json::json!({"data": {"Corefile": taken}}).to_string();
+    let map = ["patch", "configmap", "coredns", "-n", "kube-system"];
+    place.kubectl(&[&map[..], &["--type=merge", "-p", &patch]].concat());
+    place.eventually("a complaint", || {
+        let told = place.kubectl(&["get", "events", "-n", "kube-system"]);
+        told.contains("names of cluster.local are not the cluster's any more")
+            .then_some(())
+    });
+    place.must(&["stop"]);
+    place.must(&["start"]);
 }

@@ -1,21 +1,34 @@
 //! The lines of an htpasswd file.
 //!
-//! Known are what `htpasswd` and `openssl passwd` write without being asked for more: Apache's and BSD's MD5, `{SHA}`,
-//! `{SSHA}` and `{PLAIN}`. A user whose line is of another kind is never let in, and it is told.
+//! Known are what `htpasswd` and `openssl passwd` write today: bcrypt, SHA-crypt, Apache's and BSD's MD5, `{SHA}`,
+//! `{SSHA}` and `{PLAIN}`. A user whose line is of another kind (the old `crypt` with its eight letters), or so
+//! expensive that a request would take seconds, is never let in, and it is told.
+
+mod bcrypt;
+mod md5;
+mod sha;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use md5::{Digest as _, Md5};
+use bcrypt::Bcrypt;
+use md5::md5_crypt;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
-use std::collections::HashMap;
+use sha::ShaCrypt;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
-/// Rounds of the MD5 kinds.
-const ROUNDS: usize = 1000;
+/// Of crypt's own spelling of bytes.
 const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Longer passwords are refused before anything is computed.
 const PASSWORD_BYTES_MAX: usize = 256;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Users(HashMap<String, Proof>);
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    proofs: HashMap<String, Proof>,
+    /// Digests of credentials that were right before: proofs are slow on purpose, and requests are many.
+    admitted: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
@@ -31,6 +44,8 @@ enum Proof {
         hash: Vec<u8>,
     },
     Plain(String),
+    ShaCrypt(ShaCrypt),
+    Bcrypt(Bcrypt),
 }
 
 impl Users {
@@ -54,7 +69,11 @@ impl Users {
                 None => unknown.push(user.to_owned()),
             }
         }
-        (Users(users), unknown)
+        let users = Users {
+            proofs: users,
+            admitted: Arc::default(),
+        };
+        (users, unknown)
     }
 
     /// Whether an `Authorization` header lets somebody in.
@@ -71,8 +90,20 @@ impl Users {
         else {
             return false;
         };
-        let proof = self.0.get(user);
-        password.len() <= PASSWORD_BYTES_MAX && proof.is_some_and(|proof| proof.holds(password))
+        let proof = self.proofs.get(user);
+        let Some(proof) = proof.filter(|_| password.len() <= PASSWORD_BYTES_MAX) else {
+            return false;
+        };
+        let given = digest(&SHA256, password.as_bytes()).as_ref().to_vec();
+        let admitted = || self.admitted.lock().expect("no panic while locked");
+        if admitted().get(user) == Some(&given) {
+            return true;
+        }
+        let is_right = proof.holds(password);
+        if is_right {
+            admitted().insert(user.to_owned(), given);
+        }
+        is_right
     }
 }
 
@@ -87,6 +118,12 @@ impl Proof {
                     hash: hash.to_owned(),
                 });
             }
+        }
+        if let Some(known) = Bcrypt::read(text) {
+            return Some(Proof::Bcrypt(known));
+        }
+        if let Some(known) = ShaCrypt::read(text) {
+            return Some(Proof::ShaCrypt(known));
         }
         if let Some(plain) = text.strip_prefix("{PLAIN}") {
             return Some(Proof::Plain(plain.to_owned()));
@@ -114,69 +151,20 @@ impl Proof {
                 md5_crypt(password.as_bytes(), magic, salt.as_bytes()).into_bytes(),
                 hash.as_bytes(),
             ),
+            Proof::ShaCrypt(known) => (known.of(password.as_bytes()).into_bytes(), known.hash()),
+            Proof::Bcrypt(known) => (known.of(password.as_bytes()), known.hash()),
         };
         // How far two digests agree tells nothing about the passwords.
         digest(&SHA256, &found).as_ref() == digest(&SHA256, expected).as_ref()
     }
 }
 
-/// The MD5-based crypt of FreeBSD, which Apache took over with another magic word.
-fn md5_crypt(password: &[u8], magic: &str, salt: &[u8]) -> String {
-    let mut inner = Md5::new();
-    for part in [password, salt, password] {
-        inner.update(part);
+/// The lowest six bits first, in crypt's alphabet.
+fn put(text: &mut String, mut value: u32, letters: usize) {
+    for _ in 0..letters {
+        text.push(char::from(ALPHABET[(value & 63) as usize]));
+        value >>= 6;
     }
-    let inner = inner.finalize();
-    let mut outer = Md5::new();
-    for part in [password, magic.as_bytes(), salt] {
-        outer.update(part);
-    }
-    for chunk in password.chunks(16) {
-        outer.update(&inner[..chunk.len()]);
-    }
-    let mut bits = password.len();
-    while bits > 0 {
-        let byte = if bits & 1 == 1 { 0 } else { password[0] };
-        outer.update([byte]);
-        bits >>= 1;
-    }
-    let mut hash = outer.finalize();
-    for round in 0..ROUNDS {
-        let mut next = Md5::new();
-        let (first, last): (&[u8], &[u8]) = match round % 2 {
-            0 => (&hash, password),
-            _ => (password, &hash),
-        };
-        next.update(first);
-        if round % 3 != 0 {
-            next.update(salt);
-        }
-        if round % 7 != 0 {
-            next.update(password);
-        }
-        next.update(last);
-        hash = next.finalize();
-    }
-    spell(&hash)
-}
-
-/// The 16 bytes in crypt's own order and alphabet.
-fn spell(hash: &[u8]) -> String {
-    const ORDER: [[usize; 3]; 5] = [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5]];
-    let mut text = String::with_capacity(22);
-    let mut put = |mut value: u32, count: usize| {
-        for _ in 0..count {
-            text.push(char::from(ALPHABET[(value & 63) as usize]));
-            value >>= 6;
-        }
-    };
-    for [high, middle, low] in ORDER {
-        let value =
-            u32::from(hash[high]) << 16 | u32::from(hash[middle]) << 8 | u32::from(hash[low]);
-        put(value, 4);
-    }
-    put(u32::from(hash[11]), 2);
-    text
 }
 
 #[cfg(test)]
@@ -196,17 +184,22 @@ mod tests {
             bsd:$1$saltsalt$BSD:comment\n\
             sha:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n\
             plain:{PLAIN}password\n\
-            modern:$2y$05$abcdefghijklmnopqrstuu\n"
+            old:rqXexS6ZhobKA\n\
+            cut:$2y$05$abcdefghijklmnopqrstuu\n\
+            dear:$2y$31$zvwUbIW4gJlQzbyTRxmNzOQwlbJDzQ8R4rzqkJ.O3csQ6XP6U6Yii\n"
             .replace("APACHE", APACHE)
             .replace("BSD", BSD);
         let (users, unknown) = Users::read(&file);
-        assert_eq!(unknown, ["modern"]);
+        assert_eq!(unknown, ["old", "cut", "dear"]);
         for user in ["apache", "bsd", "sha", "plain"] {
-            assert!(admits(&users, user, "password"), "{user}");
-            assert!(!admits(&users, user, "Password"), "{user}");
-            assert!(!admits(&users, user, ""), "{user}");
+            // The second time it is remembered.
+            for _ in 0..2 {
+                assert!(admits(&users, user, "password"), "{user}");
+                assert!(!admits(&users, user, "Password"), "{user}");
+                assert!(!admits(&users, user, ""), "{user}");
+            }
         }
-        assert!(!admits(&users, "modern", "password"));
+        assert!(!admits(&users, "old", "password"));
         assert!(!admits(&users, "nobody", "password"));
         for header in [
             None,
@@ -215,6 +208,57 @@ mod tests {
             Some("Bearer cGxhaW46cGFzc3dvcmQ="),
         ] {
             assert!(!users.admit(header.map(str::as_bytes)), "{header:?}");
+        }
+    }
+
+    /// Passwords, and what `htpasswd -B`, `openssl passwd -5` and `-6` make of them.
+    const SLOW: [(&str, &str); 9] = [
+        (
+            "secret",
+            "$2y$04$zvwUbIW4gJlQzbyTRxmNzOQwlbJDzQ8R4rzqkJ.O3csQ6XP6U6Yii",
+        ),
+        (
+            "비밀 번호",
+            "$2y$04$fGCsEEXxBH9rc8xi2AEsgOX8G2m.EQHPlAITvVRi0RNQHLyhYra4e",
+        ),
+        (
+            LONG,
+            "$2y$04$FqkjNRlEfNbwiBdi/tzEVenxSSK3DTM3j1sUAUiHDyyK2IzO8iWTW",
+        ),
+        (
+            "secret",
+            "$5$saltstring$C3o4O1TC6aRHF4FI.QSZMXtHbaj2gSXr4sUc/3NcUi.",
+        ),
+        (
+            "비밀 번호",
+            "$5$saltstring$HgHzdmPFxQUyNr6S3XmjnanOeZ36Hh9DZwGUyz0PAU9",
+        ),
+        (
+            LONG,
+            "$5$saltstring$Xq8lbPEsSst9iTOaJ7y6ElyMbZn0g.STP3ms2TO0df1",
+        ),
+        (
+            "secret",
+            "$6$saltstringsaltst$UXuBvBuPfQU4z1.hi3CoNXH4C7ulNXpsepRT322IE4RHFhcT/ge6WV1Wz4Ryq8EGyu0hllpHMecmXcc/Pudmo.",
+        ),
+        (
+            LONG,
+            "$6$saltstringsaltst$hyzw/DDmLQ/V7mflm1oiIv8KMwsLo8998LtMPVYxiBlJjyRGAzAgvjDE5ijKZJhnA7HZ.4N97XczwFdF7z..H0",
+        ),
+        (
+            "secret",
+            "$6$rounds=1500$abc$F2.P6iSAFLF.06eJJhrWJrLoNFr9TdmGOJ3HNhFCs4KFYVW3TBrMkDC4CRKRjihyhxez15iQzKMjQRhcJcFz90",
+        ),
+    ];
+    const LONG: &str = "a very long password that is much longer than sixty four bytes, so that every loop is taken twice";
+
+    #[test]
+    fn slow_proofs_hold() {
+        for (password, proof) in SLOW {
+            let (users, unknown) = Users::read(&format!("u:{proof}"));
+            assert!(unknown.is_empty(), "{proof}");
+            assert!(!admits(&users, "u", &format!("x{password}")), "{proof}");
+            assert!(admits(&users, "u", password), "{proof}");
         }
     }
 
