@@ -14,8 +14,8 @@ use crate::{
     },
     client::EventKind,
     config::KUBERNETES,
-    runtime::model::ImageInfo,
-    task::{Stop, clock},
+    runtime::{memory::Memory, model::ImageInfo},
+    task::{Stop, Tasks, clock},
 };
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -148,8 +148,7 @@ fn object(host: &Host) -> Value {
         "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
         "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": arch,
     });
-    let is_first = host.cluster.nodes.first().map(|node| node.name.as_str()) == Some(name);
-    if is_first {
+    if is_first(host) {
         labels["node-role.kubernetes.io/control-plane"] = "".into();
     }
     json!({
@@ -314,6 +313,7 @@ fn tell_strains(host: &Host, old: &Node, strains: &BTreeSet<&'static str>) {
 /// Renews the lease until the daemon stops.
 pub async fn keep_lease(host: &Host, mut stop: Stop) {
     let mut failures = 0_u32;
+    let mut memory = Memory::default();
     loop {
         let pause = match renew(host).await {
             Ok(()) => {
@@ -332,7 +332,21 @@ pub async fn keep_lease(host: &Host, mut stop: Stop) {
             () = tokio::time::sleep(pause) => {}
             () = stop.stopped() => return,
         }
+        // We are awake anyhow. One node of the process is enough.
+        if is_first(host) {
+            let mut eased = std::mem::take(&mut memory);
+            let work = Tasks::blocking(move || {
+                eased.ease();
+                eased
+            });
+            memory = work.await.unwrap_or_default();
+        }
     }
+}
+
+fn is_first(host: &Host) -> bool {
+    let first = host.cluster.nodes.first();
+    first.is_some_and(|node| node.name == host.name())
 }
 
 async fn renew(host: &Host) -> Result<(), ApiError> {

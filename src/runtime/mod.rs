@@ -6,6 +6,7 @@
 pub mod follow;
 pub mod hello;
 pub mod image;
+pub mod memory;
 pub mod model;
 pub mod mounts;
 pub mod nfs;
