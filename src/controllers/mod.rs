@@ -19,6 +19,7 @@ mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoint;
+mod flow;
 mod job;
 mod load_balancer;
 mod namespace;
@@ -71,6 +72,10 @@ impl ControllerContext {
     /// The API as the controller's own service account in `kube-system` sees it, or a `system:` user.
     #[must_use]
     pub fn client_of(&self, identity: &str) -> Client {
+        if identity == SERVER {
+            let server = User::component(identity, &["system:masters"]);
+            return self.client.acting_as(server);
+        }
         if identity.starts_with("system:") {
             return self.client.acting_as(User::component(identity, &[]));
         }
@@ -93,6 +98,9 @@ impl ControllerContext {
 }
 
 type Start = fn(&ControllerContext);
+
+/// Upstream's API server, for what it controls itself: it may everything.
+const SERVER: &str = "system:apiserver";
 
 /// One line per controller.
 pub const ALL: &[(&str, Start)] = &[
@@ -119,6 +127,7 @@ pub const ALL: &[(&str, Start)] = &[
         "replicationcontroller",
         replicaset::start_replication_controllers,
     ),
+    ("flowschema", flow::start),
     ("endpointslice", endpoint::start_slices),
     ("endpoint", endpoint::start_endpoints),
     ("endpointslicemirroring", endpoint::start_mirroring),
