@@ -50,7 +50,6 @@ pub const REPLICA_SET: Hooks = Hooks {
 
 pub const DEPLOYMENT: Hooks = Hooks {
     default: Some(defaults::workload::deployment),
-    prepare_create: Some(defaults::new_status),
     validate: Some(workload::deployment),
     validate_update: Some(workload::fixed_selector),
     ..Hooks::NONE
@@ -88,7 +87,6 @@ pub const JOB: Hooks = Hooks {
 
 pub const CRON_JOB: Hooks = Hooks {
     default: Some(defaults::workload::cron_job),
-    prepare_create: Some(defaults::new_status),
     validate: Some(job::cron_job),
     ..Hooks::NONE
 };
@@ -214,7 +212,6 @@ pub const CLUSTER_ROLE_BINDING: Hooks = Hooks {
 };
 
 pub const CERTIFICATE_SIGNING_REQUEST: Hooks = Hooks {
-    prepare_create: Some(defaults::new_status),
     prepare_update: Some(defaults::keep_spec),
     validate: Some(access::certificate_request),
     validate_update: Some(access::certificate_request_update),
@@ -252,7 +249,6 @@ pub const LIMIT_RANGE: Hooks = Hooks {
 };
 
 pub const RESOURCE_QUOTA: Hooks = Hooks {
-    prepare_create: Some(defaults::new_status),
     validate: Some(quota::resource_quota),
     validate_update: Some(quota::resource_quota_update),
     ..Hooks::NONE

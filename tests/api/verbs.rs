@@ -268,3 +268,18 @@ async fn a_right_to_one_object_is_enough_to_list_it() {
         assert_eq!(listed.is_ok(), is_allowed, "{selector}");
     }
 }
+
+#[tokio::test]
+async fn patches_at_the_same_time_all_succeed() {
+    let server = Server::new().await;
+    server.create("configmaps", config("a")).await.unwrap();
+    let patches = (0..32).map(|number: u8| {
+        let patch = json!({"data": {format!("k{number}"): "v"}});
+        server.patch("configmaps", "a", PatchKind::Merge, patch)
+    });
+    for patched in futures_util::future::join_all(patches).await {
+        patched.unwrap();
+    }
+    let object = server.get("configmaps", "a").await.unwrap();
+    assert_eq!(object["data"].as_object().unwrap().len(), 33);
+}

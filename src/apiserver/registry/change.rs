@@ -22,9 +22,9 @@ use crate::{
 use bytes::Bytes;
 use serde_json::Value;
 
-/// How often a write without a resource version is tried again when others write in between.
-const UPDATE_TRIES: usize = 100;
-const PATCH_TRIES: usize = 5;
+/// How often a write without a resource version is tried again when others write in between. Upstream's store goes on
+/// until it succeeds.
+const TRIES_MAX: usize = 100;
 
 /// Metadata that only the server writes.
 const OWN_FIELDS: &[&str] = &[
@@ -76,12 +76,8 @@ pub(super) async fn patch(request: &mut Request<'_>, body: Body) -> Result<Reply
 }
 
 async fn change(request: &mut Request<'_>, wish: Wish) -> Result<Reply, ApiError> {
-    let tries = match wish {
-        Wish::Replace(_) => UPDATE_TRIES,
-        Wish::Patch(..) => PATCH_TRIES,
-    };
     let warned = request.warnings.len();
-    for _ in 0..tries {
+    for _ in 0..TRIES_MAX {
         request.warnings.truncate(warned);
         let Some(entry) = request.registry.store.get(&request.key()) else {
             return make(request, wish).await;

@@ -11,12 +11,7 @@ pub mod storage;
 pub mod workload;
 
 use super::UpdateContext;
-use serde_json::{Value, json};
-
-/// A status for others to fill in.
-pub fn new_status(object: &mut Value) {
-    object["status"] = json!({});
-}
+use serde_json::Value;
 
 /// The spec is written once: an update leaves it as it is.
 pub fn keep_spec(object: &mut Value, context: UpdateContext<'_>) {

@@ -158,7 +158,6 @@ fn job_spec(spec: &mut Value) {
 
 /// Ties the pods to this job by its uid, unless the user wants to choose them.
 pub fn new_job(object: &mut Value) {
-    object["status"] = json!({});
     if object["spec"]["manualSelector"] == true {
         return;
     }
