@@ -3,6 +3,8 @@
 use crate::server::{Server, body, config, names, on};
 use kubik::api::call::{Options, PatchKind, Verb};
 use serde_json::json;
+use std::sync::Arc;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn an_object_lives_and_dies() {
@@ -269,17 +271,20 @@ async fn a_right_to_one_object_is_enough_to_list_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 16)]
 async fn patches_at_the_same_time_all_succeed() {
-    let server = Server::new().await;
+    let server = Arc::new(Server::new().await);
     server.create("configmaps", config("a")).await.unwrap();
-    let patches = (0..32).map(|number: u8| {
-        let patch = json!({"data": {format!("k{number}"): "v"}});
-        server.patch("configmaps", "a", PatchKind::Merge, patch)
-    });
-    for patched in futures_util::future::join_all(patches).await {
-        patched.unwrap();
+    let mut patches = JoinSet::new();
+    for number in 0..200 {
+        let server = Arc::clone(&server);
+        patches.spawn(async move {
+            let patch = json!({"data": {format!("k{number}"): "v"}});
+            let patched = server.patch("configmaps", "a", PatchKind::Merge, patch);
+            patched.await.unwrap();
+        });
     }
+    patches.join_all().await;
     let object = server.get("configmaps", "a").await.unwrap();
-    assert_eq!(object["data"].as_object().unwrap().len(), 33);
+    assert_eq!(object["data"].as_object().unwrap().len(), 201);
 }
