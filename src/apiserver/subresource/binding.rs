@@ -167,6 +167,7 @@ mod tests {
             Ok(node) => {
                 result.unwrap();
                 assert_eq!(pod["spec"]["nodeName"], node);
+                assert_eq!(pod["metadata"]["generation"], 1);
                 assert_eq!(pod["status"]["conditions"][0]["status"], "True");
                 assert_eq!(pod["metadata"]["annotations"], json!({"a": "b"}));
             }

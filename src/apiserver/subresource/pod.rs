@@ -5,7 +5,7 @@ use crate::{
     apiserver::registry::{finding, metadata::text},
     kinds::Kind,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Adds containers for debugging; those that are there stay as they are.
 pub fn put_ephemeral(_: &Kind, old: &Value, candidate: &Value) -> Result<Value, ApiError> {
@@ -39,34 +39,36 @@ pub fn put_ephemeral(_: &Kind, old: &Value, candidate: &Value) -> Result<Value, 
     Ok(new)
 }
 
-/// Changes cpu and memory of containers that are there.
+/// Changes the resources of the pod and of its containers. Lists of other containers are left for validation to refuse.
 pub fn put_resources(_: &Kind, old: &Value, candidate: &Value) -> Result<Value, ApiError> {
     let mut new = old.clone();
+    take_field(&mut new["spec"], &candidate["spec"], "resources");
     for group in ["containers", "initContainers"] {
-        let wanted = list(candidate, group).to_vec();
-        // Not by index, which would add what is missing.
-        let containers = new["spec"].get_mut(group).and_then(Value::as_array_mut);
-        let Some(containers) = containers else {
+        let wanted = list(candidate, group);
+        let known = list(old, group);
+        let name = |container: &Value| text(container, "name").to_owned();
+        let is_same =
+            wanted.len() == known.len() && wanted.iter().map(name).eq(known.iter().map(name));
+        if !is_same {
+            new["spec"][group] = candidate["spec"][group].clone();
             continue;
-        };
-        for container in containers {
-            let name = text(container, "name").to_owned();
-            let Some(other) = wanted.iter().find(|other| text(other, "name") == name) else {
-                let found = finding::forbidden("spec", "only cpu and memory resources are mutable");
-                return refuse(old, vec![found]).map(|()| Value::Null);
-            };
+        }
+        for (index, other) in wanted.iter().enumerate() {
+            let container = &mut new["spec"][group][index];
             for field in ["resources", "resizePolicy"] {
-                match other.get(field) {
-                    Some(value) => container[field] = value.clone(),
-                    None => container[field] = json!(null),
-                }
-            }
-            if let Some(container) = container.as_object_mut() {
-                container.retain(|_, value| !value.is_null());
+                take_field(container, other, field);
             }
         }
     }
     Ok(new)
+}
+
+fn take_field(map: &mut Value, other: &Value, field: &str) {
+    match (other.get(field), map.as_object_mut()) {
+        (Some(value), _) if !value.is_null() => map[field] = value.clone(),
+        (_, Some(map)) => drop(map.remove(field)),
+        (_, None) => {}
+    }
 }
 
 fn list<'a>(pod: &'a Value, field: &str) -> &'a [Value] {

@@ -466,6 +466,61 @@ fn changes_of_pods() {
         ],
     )];
     check_update(kind("v1", "Pod"), Some("status"), &ended, rows);
+    let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [0]}});
+    ended["spec"]["containers"][0]["restartPolicyRules"] = json!([rule]);
+    let rows: &[Row<'_>] = &[(
+        "/status/containerStatuses/0/state",
+        json!({"running": {}}),
+        &[],
+    )];
+    check_update(kind("v1", "Pod"), Some("status"), &ended, rows);
+}
+
+#[test]
+fn resources_of_containers_and_of_the_whole_pod_may_change() {
+    let mut old = pod();
+    old["status"] = json!({"qosClass": "Burstable"});
+    old["spec"]["containers"] = json!([container("a"), container("b")]);
+    old["spec"]["initContainers"] = json!([container("i")]);
+    old["spec"]["resources"] = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+    let reordered = json!([container("b"), container("a")]);
+    let rows: &[Row<'_>] = &[
+        ("/spec/resources/limits/cpu", json!("3"), &[]),
+        (
+            "/spec/containers/1/resources",
+            json!({"requests": {"cpu": "1"}}),
+            &[],
+        ),
+        (
+            "/spec/initContainers/0/resources",
+            json!({"limits": {"memory": "1Gi"}}),
+            &[],
+        ),
+        (
+            "/spec/resources/limits",
+            Value::Null,
+            &["spec.resources.limits: Forbidden: resource limits cannot be removed"],
+        ),
+        (
+            "/spec/containers",
+            reordered,
+            &[
+                "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
+                "spec.containers[1].name: Forbidden: containers may not be renamed or reordered on resize",
+            ],
+        ),
+        (
+            "/spec/containers",
+            json!([container("a")]),
+            &["spec.containers: Forbidden: containers may not be added or removed on resize"],
+        ),
+        (
+            "/spec/containers/0/image",
+            json!("other"),
+            &["spec: Forbidden: only cpu and memory resources are mutable"],
+        ),
+    ];
+    check_update(kind("v1", "Pod"), Some("resize"), &old, rows);
 }
 
 #[test]

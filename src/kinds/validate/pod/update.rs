@@ -182,20 +182,19 @@ fn status_update(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
     if class.is_set() {
         found.immutable(&status.child("qosClass"), &class);
     }
-    let policy = old.at(&["spec", "restartPolicy"]).text();
-    for (list, policy) in [
-        ("containerStatuses", policy),
-        ("initContainerStatuses", policy),
-        ("ephemeralContainerStatuses", "Never"),
+    let policy = match old.child("spec") {
+        // One container may make all others run again.
+        spec if restarts_all(&spec) => "Always",
+        spec => spec.child("restartPolicy").text(),
+    };
+    for (list, policy, containers) in [
+        ("containerStatuses", policy, "containers"),
+        ("initContainerStatuses", policy, "initContainers"),
+        ("ephemeralContainerStatuses", "Never", "ephemeralContainers"),
     ] {
         let (now, before) = (status.child(list), old_status.child(list));
-        stay_terminated(
-            &now,
-            &before,
-            policy,
-            &old.at(&["spec", "initContainers"]),
-            found,
-        );
+        let containers = old.at(&["spec", containers]);
+        stay_terminated(&now, &before, policy, &containers, found);
     }
     for address in status.child("podIPs").items() {
         let text = address.child("ip").text();
@@ -207,7 +206,7 @@ fn stay_terminated(
     new: &Field<'_>,
     old: &Field<'_>,
     policy: &str,
-    init: &Field<'_>,
+    containers: &Field<'_>,
     found: &mut Findings,
 ) {
     if policy == "Always" {
@@ -216,12 +215,11 @@ fn stay_terminated(
     for before in old.items() {
         let ended = before.at(&["state", "terminated"]);
         let name = before.child("name").text();
-        let may_retry = policy == "OnFailure" && ended.child("exitCode").int() != Some(0);
-        let is_sidecar = init.items().any(|container| {
-            container.child("name").text() == name
-                && container.child("restartPolicy").text() == "Always"
-        });
-        if !ended.is_set() || may_retry || is_sidecar {
+        let code = ended.child("exitCode").int().unwrap_or_default();
+        let container = containers
+            .items()
+            .find(|container| container.child("name").text() == name);
+        if !ended.is_set() || may_run_again(container.as_ref(), policy, code) {
             continue;
         }
         let now = new
@@ -233,6 +231,46 @@ fn stay_terminated(
             found.forbidden(&path, "may not be transitioned to non-terminated state");
         }
     }
+}
+
+fn restarts_all(spec: &Field<'_>) -> bool {
+    let is_all = |rule: Field<'_>| rule.child("action").text() == "RestartAllContainers";
+    ["containers", "initContainers"].iter().any(|list| {
+        let containers = spec.child(list);
+        let mut rules = containers.items().flat_map(|container| {
+            container
+                .child("restartPolicyRules")
+                .items()
+                .collect::<Vec<_>>()
+        });
+        rules.any(is_all)
+    })
+}
+
+/// Whether a container that ended with this code may restart, by its own rules and policy or the pod's.
+fn may_run_again(container: Option<&Field<'_>>, policy: &str, code: i64) -> bool {
+    let may_retry = policy == "OnFailure" && code != 0;
+    let Some(container) = container else {
+        return may_retry;
+    };
+    let restarts = container.child("restartPolicyRules").items().any(|rule| {
+        let codes = rule.child("exitCodes");
+        let is_listed = codes
+            .child("values")
+            .items()
+            .any(|value| value.int() == Some(code));
+        match codes.child("operator").text() {
+            "In" => is_listed,
+            "NotIn" => !is_listed,
+            _ => false,
+        }
+    });
+    restarts
+        || match container.child("restartPolicy").text() {
+            "" => may_retry,
+            "OnFailure" => code != 0,
+            own => own == "Always",
+        }
 }
 
 fn ephemeral_update(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
@@ -267,20 +305,22 @@ fn resize(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
     if mirror_mark(old).is_set() {
         return found.forbidden("", "static pods cannot be resized");
     }
-    let mut rest = new.child("spec").json();
     for list in ["containers", "initContainers"] {
-        let olds: Vec<Field<'_>> = old.at(&["spec", list]).items().collect();
-        for (index, now) in new.at(&["spec", list]).items().enumerate() {
+        same_containers(&new.at(&["spec", list]), &old.at(&["spec", list]), found);
+    }
+    if !found.is_empty() {
+        return;
+    }
+    let mut rest = new.child("spec").json();
+    let (pod, before) = (new.child("spec"), old.child("spec"));
+    resize_one(&pod, &before, found);
+    undo_resize(&mut rest, &before);
+    for list in ["containers", "initContainers"] {
+        let olds: Vec<Field<'_>> = before.child(list).items().collect();
+        for (index, now) in pod.child(list).items().enumerate() {
             let Some(before) = olds.get(index) else { break };
-            if list == "containers" || before.child("restartPolicy").text() == "Always" {
-                resize_container(&now, before, found);
-                for kind in ["requests", "limits"] {
-                    for name in ["cpu", "memory"] {
-                        let value = before.at(&["resources", kind, name]).json();
-                        set_or_remove(&mut rest[list][index]["resources"][kind], name, value);
-                    }
-                }
-            }
+            resize_one(&now, before, found);
+            undo_resize(&mut rest[list][index], before);
         }
     }
     let class = old.at(&["status", "qosClass"]);
@@ -293,6 +333,37 @@ fn resize(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
     }
 }
 
+fn same_containers(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
+    if new.items().len() != old.items().len() {
+        let about = "containers may not be added or removed on resize";
+        return found.forbidden(&new.path, about);
+    }
+    for (now, before) in new.items().zip(old.items()) {
+        let name = now.child("name");
+        if name.text() != before.child("name").text() {
+            let about = "containers may not be renamed or reordered on resize";
+            found.forbidden(&name.path, about);
+        }
+    }
+}
+
+/// Makes cpu and memory what they were, so that the rest can be compared.
+fn undo_resize(new: &mut Value, old: &Field<'_>) {
+    let mut resources = new["resources"].clone();
+    for kind in ["requests", "limits"] {
+        for name in ["cpu", "memory"] {
+            let value = old.at(&["resources", kind, name]).json();
+            set_or_remove(&mut resources[kind], name, value);
+        }
+    }
+    if let Some(map) = resources.as_object_mut() {
+        map.retain(|_, list| {
+            list.as_object().is_some_and(|list| !list.is_empty()) || list.is_array()
+        });
+    }
+    new["resources"] = resources;
+}
+
 fn set_or_remove(map: &mut Value, name: &str, value: Value) {
     match (value, map.as_object_mut()) {
         (Value::Null, Some(map)) => drop(map.remove(name)),
@@ -301,7 +372,8 @@ fn set_or_remove(map: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn resize_container(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
+/// Of a container, or of the pod as a whole.
+fn resize_one(new: &Field<'_>, old: &Field<'_>, found: &mut Findings) {
     let resources = new.child("resources");
     for kind in ["requests", "limits"] {
         let list = resources.child(kind);
