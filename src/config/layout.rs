@@ -76,6 +76,12 @@ impl Layout {
         self.state.join("logs").join("pods")
     }
 
+    /// Manifests of static pods.
+    #[must_use]
+    pub fn manifests(&self) -> PathBuf {
+        self.state.join("manifests")
+    }
+
     /// Data of the default StorageClass.
     #[must_use]
     pub fn volumes(&self) -> PathBuf {

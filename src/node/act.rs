@@ -7,7 +7,7 @@ use super::{
     plan::START_ERROR,
     qos, resize,
     spec::{self, Wanted},
-    translate::{self, Parts, env, etc, mount, title},
+    translate::{self, Parts, env, mount, title},
     volume::Prepared,
 };
 use crate::{
@@ -17,22 +17,17 @@ use crate::{
         object::Object,
     },
     client::EventKind,
-    net::{
-        model::{Attach, HostPort},
-        rules::Protocol,
-    },
     runtime::{
         model::{ContainerInfo, ContainerState, Exit, ImageInfo, RuntimeError},
         mounts,
     },
     task::Tasks,
 };
-use anyhow::Context;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
@@ -42,105 +37,6 @@ const MESSAGE_MAX: usize = 4096;
 /// What stands in for a message that was not written: the end of the log.
 const FALLBACK_BYTES: usize = 2048;
 const FALLBACK_LINES: usize = 80;
-
-/// Sandbox, network, and the files in `/etc` that name the pod. Answers the pod's address.
-pub async fn create_sandbox(host: &Host, pod: &Pod) -> anyhow::Result<Ipv4Addr> {
-    let _turn = host.starts.acquire().await?;
-    let spec = spec::of(pod);
-    let facts = host.facts(pod, None);
-    let place = host.place(pod);
-    let directories = [place.log_dir.clone(), place.data_dir.clone()];
-    let made = Tasks::blocking(move || directories.iter().try_for_each(fs::create_dir_all));
-    made.await??;
-    let request = translate::sandbox(pod, &place, &facts.hostname);
-    let id = request.id.clone();
-    let sandbox = host.runtime.create_sandbox(request).await?;
-    let address = if spec.host_network == Some(true) {
-        host.address()
-    } else {
-        let attach = Attach {
-            sandbox: id,
-            netns: sandbox.netns,
-            range: host.config.pod_cidr,
-            address: None,
-            host_ports: host_ports(&spec),
-        };
-        let attached = host.network.attach(attach).await;
-        attached
-            .context("failed to setup network for sandbox")?
-            .address
-    };
-    write_etc(host, pod, address, &facts.hostname).await?;
-    Ok(address)
-}
-
-fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let containers = spec::containers(spec);
-    let ports = containers
-        .iter()
-        .flat_map(|wanted| wanted.container.ports.iter().flatten());
-    let number = |port: i32| u16::try_from(port).ok().filter(|&port| port > 0);
-    ports
-        .filter_map(|port| {
-            Some(HostPort {
-                host_ip: port.host_ip.as_deref().and_then(|ip| ip.parse().ok()),
-                protocol: match port.protocol.as_deref() {
-                    Some("UDP") => Protocol::Udp,
-                    Some("SCTP") => Protocol::Sctp,
-                    _ => Protocol::Tcp,
-                },
-                host_port: number(port.host_port?)?,
-                container_port: number(port.container_port)?,
-            })
-        })
-        .collect()
-}
-
-/// `hosts`, `resolv.conf` and `hostname`, once per sandbox.
-async fn write_etc(
-    host: &Host,
-    pod: &Pod,
-    address: Ipv4Addr,
-    hostname: &str,
-) -> anyhow::Result<()> {
-    let spec = spec::of(pod).into_owned();
-    let directory = etc_directory(host, pod);
-    let (name, domain) = etc::names(pod, &host.cluster.cluster_domain);
-    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let cluster = host.cluster.clone();
-    let hostname = format!("{hostname}\n");
-    let work = move || -> io::Result<()> {
-        fs::create_dir_all(&directory)?;
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let hosts = if spec.host_network == Some(true) {
-            etc::host_network_hosts(&spec, &read("/etc/hosts"))
-        } else {
-            etc::hosts(&spec, address, &name, &domain)
-        };
-        let of_host = etc::Resolver::parse(&read("/etc/resolv.conf"));
-        let domain = &cluster.cluster_domain;
-        let dns = cluster.dns_service_ip();
-        let resolver = etc::resolver(&spec, &namespace, domain, dns, &of_host);
-        fs::write(directory.join("hosts"), hosts)?;
-        fs::write(directory.join("resolv.conf"), resolver.text())?;
-        fs::write(directory.join("hostname"), hostname)
-    };
-    Ok(Tasks::blocking(work).await??)
-}
-
-pub(super) fn etc_directory(host: &Host, pod: &Pod) -> PathBuf {
-    host.layout.pod(pod.uid()).join("etc")
-}
-
-/// Kills what is left of the sandbox and frees its address.
-pub async fn remove_sandbox(host: &Host, uid: &str) -> anyhow::Result<()> {
-    let removed = host.runtime.remove_sandbox(uid).await;
-    // Not before: an address is given to the next pod as soon as it is free.
-    let detached = host.network.detach(uid).await;
-    removed?;
-    detached?;
-    Ok(())
-}
 
 /// What a start needs to know besides the pod.
 pub struct Start {
@@ -328,7 +224,7 @@ pub async fn resize(
     set(None, resize::widest(&old, &new)).await?;
     for (name, id) in containers {
         if let Some(wanted) = spec::container(&spec, name) {
-            set(Some(id.as_str()), qos::container(&wanted.container)).await?;
+            set(Some(id.as_str()), qos::container(&spec, &wanted.container)).await?;
         }
     }
     if narrows {

@@ -8,11 +8,11 @@ use super::{
     resize,
     spec::{self, Role},
     status::RUNTIME_SCHEME,
-    translate::{LABEL_CRASHES, LABEL_IMAGE, LABEL_IMAGE_ID},
+    translate::{LABEL_ASKED, LABEL_CRASHES, LABEL_IMAGE, LABEL_IMAGE_ID},
 };
-use crate::runtime::model::{ContainerInfo, ContainerState, SandboxInfo};
+use crate::runtime::model::{ContainerInfo, ContainerState, ProcessUser, SandboxInfo};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, ContainerUser, Pod};
 use std::net::Ipv4Addr;
 
 /// Exit code of a container whose end nobody saw.
@@ -38,6 +38,12 @@ pub fn observe(
         observed.reported.ephemeral_container_statuses.clone(),
     ];
     observed.allocation.granted = resize::wishes(&spec::of(pod));
+    if let Some(whole) = observed.reported.resources.clone() {
+        let allocation = &mut observed.allocation;
+        for shares in [&mut allocation.granted, &mut allocation.actual] {
+            shares.insert(resize::WHOLE.to_owned(), whole.clone());
+        }
+    }
     for status in lists.into_iter().flatten().flatten() {
         let seen = from_status(&status, now);
         if let Some(resources) = &status.resources
@@ -133,7 +139,9 @@ fn take_container(seen: &mut Seen, info: &ContainerInfo, now: Timestamp) {
     seen.attempt = Some(info.attempt);
     let label = |key: &str| info.labels.get(key).cloned().unwrap_or_default();
     seen.image_names = (label(LABEL_IMAGE), label(LABEL_IMAGE_ID));
+    seen.asked_image = label(LABEL_ASKED);
     seen.crashes = label(LABEL_CRASHES).parse().unwrap_or_default();
+    seen.user.clone_from(&info.user);
     seen.state = match &info.state {
         ContainerState::Running { started_at, .. } => State::Running {
             id: info.id.clone(),
@@ -175,8 +183,20 @@ fn from_status(status: &ContainerStatus, now: Timestamp) -> Seen {
             unhealthy: None,
         },
         image_names: (status.image.clone(), status.image_id.clone()),
+        user: status.user.as_ref().and_then(process_user),
         ..Seen::default()
     }
+}
+
+fn process_user(user: &ContainerUser) -> Option<ProcessUser> {
+    let linux = user.linux.as_ref()?;
+    let id = |id: i64| u32::try_from(id).ok();
+    let groups = linux.supplemental_groups.iter().flatten();
+    Some(ProcessUser {
+        uid: id(linux.uid)?,
+        gid: id(linux.gid)?,
+        groups: groups.filter_map(|&group| id(group)).collect(),
+    })
 }
 
 fn unseen(id: &str, started_at: Option<Timestamp>, now: Timestamp) -> Ended {
@@ -273,6 +293,7 @@ mod tests {
             state,
             log_path: "/l".into(),
             labels: [(LABEL_CRASHES.to_owned(), "2".to_owned())].into(),
+            user: None,
         };
         let exit = crate::runtime::model::Exit {
             code: 3,

@@ -3,8 +3,9 @@
 //! Safe to repeat. Decides nothing but how to say what went wrong: people are not told what lies on the host.
 
 use super::{
-    act::{StartFailed, etc_directory},
+    act::StartFailed,
     host::Host,
+    sandbox::etc_directory,
     translate::mount::{self, VolumeMount},
     volume::Prepared,
 };

@@ -3,7 +3,9 @@
 //! The lease is renewed in a task of its own, so that nothing slow can make the node look dead. The status is written
 //! when it changes and every five minutes; [`status`](describe) is pure.
 
-use super::{admit::PODS_MAX, host::Host, machine::Machine, status::RUNTIME_SCHEME};
+use super::{
+    admit::PODS_MAX, host::Host, machine::Machine, sandbox::HANDLERS, status::RUNTIME_SCHEME,
+};
 use crate::{
     api::{
         ApiError,
@@ -202,6 +204,10 @@ fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Va
             "operatingSystem": "linux", "architecture": architecture(), "swap": {"capacity": machine.swap_bytes},
         },
         "images": images,
+        "features": {"supplementalGroupsPolicy": true},
+        "runtimeHandlers": HANDLERS.iter().map(|name| json!({
+            "name": name, "features": {"recursiveReadOnlyMounts": true, "userNamespaces": false},
+        })).collect::<Vec<Value>>(),
     })
 }
 

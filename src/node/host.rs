@@ -58,6 +58,8 @@ pub struct Host {
     pub pods_came: Notify,
     /// Rung when an image was pulled.
     pub image_came: Notify,
+    /// Rung when a mirror pod has come, changed or gone.
+    pub mirrors_changed: Notify,
     pub pressure: Pressure,
     /// No new pods are taken up: the daemon is stopping its pods.
     pub is_stopping: AtomicBool,

@@ -170,7 +170,7 @@ async fn pull(
     let begun = clock::now();
     let _turn = lock.lock().await;
     let waited = clock::now().duration_since(begun).as_millis();
-    // Whoever waited for the same pull has what it brought.
+    // Whoever waited for the same pull has what it brought, unless it took a credential that this pod lacks.
     if policy != "Always"
         && let Some(image) = present(host, reference).await?
         && image.is_open_to(&credentials)

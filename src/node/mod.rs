@@ -26,8 +26,10 @@ mod host;
 mod image;
 mod machine;
 mod mailbox;
+mod manifest;
 mod pressure;
 mod probe;
+mod sandbox;
 mod serve;
 mod signal;
 mod volume;
@@ -132,6 +134,7 @@ impl Agent {
             worker_ended: tokio::sync::Notify::new(),
             pods_came: tokio::sync::Notify::new(),
             image_came: tokio::sync::Notify::new(),
+            mirrors_changed: tokio::sync::Notify::new(),
             pressure: pressure::Pressure::default(),
             is_stopping: std::sync::atomic::AtomicBool::new(false),
             pauses: pause::Pauses::new(paused),
@@ -202,6 +205,12 @@ fn begin(host: &Arc<Host>) {
     host.tasks.spawn(format!("node {name} lease"), async move {
         heartbeat::keep_lease(&lease, signal).await;
     });
+    let (statics, signal) = (Arc::clone(host), stop());
+    host.tasks
+        .spawn(format!("node {name} manifests"), async move {
+            statics.caches.pods.synced().await;
+            manifest::keep(&statics, signal).await;
+        });
     let (watched, signal) = (Arc::clone(host), stop());
     host.tasks
         .spawn(format!("node {name} pressure"), async move {
@@ -285,7 +294,7 @@ async fn adopt_all(host: &Arc<Host>) {
         let host = Arc::clone(host);
         let tasks = host.tasks.clone();
         tasks.spawn(format!("remove {uid}"), async move {
-            if let Err(failure) = act::remove_sandbox(&host, &uid).await {
+            if let Err(failure) = sandbox::remove(&host, &uid).await {
                 warn!(uid, ?failure, "remove an orphaned sandbox");
             }
             if let Err(failure) = volume::tear_down(&host, &uid, false).await {
@@ -321,6 +330,13 @@ fn employ(host: &Arc<Host>, pod: &Arc<Pod>, observed: observed::Observed) {
 fn follow_objects(host: &Arc<Host>) {
     let of = Arc::clone(host);
     host.caches.pods.on_change(move |old, new| {
+        if [old, new]
+            .into_iter()
+            .flatten()
+            .any(|pod| manifest::is_mirror(pod))
+        {
+            of.mirrors_changed.notify_one();
+        }
         let is_same = |one: &Pod, two: &Pod| one.uid() == two.uid();
         if let Some(old) = old
             && of.owns(old)

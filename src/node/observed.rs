@@ -7,6 +7,7 @@ use super::{
     resize::Allocation,
     spec::{Role, Wanted},
 };
+use crate::runtime::model::ProcessUser;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use std::{
@@ -30,6 +31,8 @@ pub struct Observed {
     pub volumes: Volumes,
     pub seen: BTreeMap<String, Seen>,
     pub allocation: Allocation,
+    /// A container has ended by whose rules all of them start anew.
+    pub starts_over: bool,
     /// What is being done right now; [`super::plan`] does not ask for it twice.
     pub busy: BTreeSet<Job>,
     /// The status the API has: transition times, restart counts, conditions of others.
@@ -93,6 +96,10 @@ pub struct Seen {
     pub post_start: Hook,
     /// Resolved names of the image the newest attempt runs: `status.image` and `status.imageID`.
     pub image_names: (String, String),
+    /// The spec's word for the image of the newest attempt; empty when it is not known.
+    pub asked_image: String,
+    /// Who the newest attempt is.
+    pub user: Option<ProcessUser>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -237,6 +244,12 @@ impl Observed {
     /// Forgets the present sandbox: attempts that ended in it become the last ones, so that what must run runs again.
     pub fn sandbox_lost(&mut self, stays: impl Fn(&str, i32) -> bool) {
         self.sandbox = Sandbox::Absent;
+        self.start_over(stays);
+    }
+
+    /// Attempts that have ended become the last ones, but for those that stay.
+    pub fn start_over(&mut self, stays: impl Fn(&str, i32) -> bool) {
+        self.starts_over = false;
         for (name, seen) in &mut self.seen {
             seen.stop = None;
             seen.post_start = Hook::None;

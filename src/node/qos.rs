@@ -115,18 +115,24 @@ pub fn quota_us(milli_cpu: i64) -> i64 {
     }
 }
 
-/// The cgroup values of one container.
+/// The cgroup values of one container. Where it has no limit of its own, the whole pod's holds.
 #[must_use]
-pub fn container(container: &Container) -> Resources {
+pub fn container(spec: &PodSpec, container: &Container) -> Resources {
     let resources = container.resources.as_ref();
     let limits = resources.and_then(|resources| resources.limits.as_ref());
     let requests = resources.and_then(|resources| resources.requests.as_ref());
-    let cpu_limit = milli(limits, "cpu");
+    let whole = spec.resources.as_ref();
+    let whole = whole.and_then(|whole| whole.limits.as_ref());
+    let limit = |name: &str| match milli(limits, name) {
+        0 => milli(whole, name),
+        own => own,
+    };
+    let cpu_limit = limit("cpu");
     let cpu_request = match milli(requests, "cpu") {
         0 => cpu_limit,
         milli => milli,
     };
-    linux(cpu_request, cpu_limit, units(limits, "memory"))
+    linux(cpu_request, cpu_limit, limit("memory") / 1000)
 }
 
 /// The cgroup values of a whole pod: limits only where every container has one.

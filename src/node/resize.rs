@@ -18,8 +18,11 @@ use std::{
 
 type Amounts = BTreeMap<String, resource::Quantity>;
 
-/// By container name.
+/// By container name; the pod's own resources stand under [`WHOLE`].
 pub type Shares = BTreeMap<String, ResourceRequirements>;
+
+/// No container has this name.
+pub const WHOLE: &str = "";
 
 /// A pod's resources on the node.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,20 +68,18 @@ pub enum Change {
     Restart,
 }
 
-/// The containers that can be resized: those that run for as long as the pod.
-fn resizable(spec: &PodSpec) -> impl Iterator<Item = spec::Wanted<'_>> {
-    let all = spec::containers(spec).into_iter();
-    all.filter(|wanted| matches!(wanted.role, Role::Main | Role::Sidecar))
-}
-
-/// What the spec wishes for.
+/// What the spec wishes for. Containers for debugging have no resources.
 #[must_use]
 pub fn wishes(spec: &PodSpec) -> Shares {
-    resizable(spec)
-        .map(|wanted| {
-            let resources = wanted.container.resources.clone();
-            (wanted.name().to_owned(), resources.unwrap_or_default())
-        })
+    let all = spec::containers(spec).into_iter();
+    let wishes = all.filter(|wanted| wanted.role != Role::Ephemeral);
+    let wishes = wishes.map(|wanted| {
+        let resources = wanted.container.resources.clone();
+        (wanted.name().to_owned(), resources.unwrap_or_default())
+    });
+    let whole = spec.resources.clone();
+    wishes
+        .chain(whole.map(|whole| (WHOLE.to_owned(), whole)))
         .collect()
 }
 
@@ -86,9 +87,11 @@ pub fn wishes(spec: &PodSpec) -> Shares {
 #[must_use]
 pub fn differs(spec: &PodSpec, granted: &Shares) -> bool {
     wishes(spec).iter().any(|(name, wish)| {
-        granted
-            .get(name)
-            .is_some_and(|granted| !same(wish, granted))
+        match granted.get(name) {
+            Some(granted) => !same(wish, granted),
+            // A pod may get resources of its own later; containers it has had from the beginning.
+            None => name == WHOLE && !granted.is_empty(),
+        }
     })
 }
 
@@ -105,6 +108,9 @@ pub fn granted(pod: &Arc<Pod>, granted: &Shares) -> Arc<Pod> {
         if let Some(granted) = granted.get(&container.name) {
             container.resources = Some(granted.clone());
         }
+    }
+    if !granted.is_empty() {
+        spec.resources = granted.get(WHOLE).cloned();
     }
     let mut pod = Pod::clone(pod);
     pod.spec = Some(spec);
@@ -133,6 +139,16 @@ pub fn change(container: &Container, allocation: &Allocation) -> Option<Change> 
     } else {
         Change::InPlace
     })
+}
+
+/// Whether the pod as a whole has yet to get what was granted to it. Containers without limits of their own have its.
+#[must_use]
+pub fn changes_whole(allocation: &Allocation) -> bool {
+    let shares = [&allocation.granted, &allocation.actual].map(|shares| shares.get(WHOLE));
+    match shares {
+        [Some(granted), Some(actual)] => !same(granted, actual),
+        [granted, actual] => granted.is_some() != actual.is_some(),
+    }
 }
 
 /// Equal amounts, however they are written.
@@ -198,6 +214,9 @@ pub fn summary(title: &str, spec: &PodSpec, generation: Option<i64>, error: &str
     if !init.is_empty() {
         add("initContainers", of(init).into());
     }
+    if let Some(whole) = &spec.resources {
+        add("resources", serde_json::to_value(whole).unwrap_or_default());
+    }
     add("containers", of(&spec.containers).into());
     add("generation", generation.unwrap_or_default().into());
     if !error.is_empty() {
@@ -218,8 +237,8 @@ mod tests {
     fn pod(cpu: &str, memory: &str, policies: &Value) -> Arc<Pod> {
         let container =
             json!({"name": "a", "resources": share(cpu, memory), "resizePolicy": policies});
-        let pod = json!({"spec": {
-            "initContainers": [{"name": "i", "resources": share("9", "9")}], "containers": [container]}});
+        let pod = json!({"spec": {"containers": [container],
+            "ephemeralContainers": [{"name": "e", "resources": share("9", "9")}]}});
         Arc::new(serde_json::from_value(pod).unwrap())
     }
 
@@ -233,7 +252,31 @@ mod tests {
         assert!(differs(&spec::of(&other), &given));
         let seen = granted(&other, &given);
         let spec = spec::of(&seen);
-        assert_eq!(wishes(&spec), given, "init containers do not count");
+        assert_eq!(wishes(&spec), given, "those for debugging do not count");
+    }
+
+    #[test]
+    fn a_pod_has_resources_of_its_own() {
+        let pod = |cpu: &str| -> PodSpec {
+            let whole = share(cpu, "1Gi");
+            let spec = json!({"resources": whole, "containers": [{"name": "a"}], "initContainers": [{"name": "i"}]});
+            serde_json::from_value(spec).unwrap()
+        };
+        let granted = wishes(&pod("1"));
+        let names: Vec<&str> = granted.keys().map(String::as_str).collect();
+        assert_eq!(names, [WHOLE, "a", "i"]);
+        assert!(!differs(&pod("1000m"), &granted));
+        assert!(differs(&pod("2"), &granted));
+        let mut without = granted.clone();
+        without.remove(WHOLE);
+        assert!(differs(&pod("1"), &without), "it had none before");
+        let allocation = |actual: &Shares| Allocation {
+            granted: granted.clone(),
+            actual: actual.clone(),
+            ..Allocation::default()
+        };
+        assert!(!changes_whole(&allocation(&granted)));
+        assert!(changes_whole(&allocation(&without)));
     }
 
     #[test]
@@ -275,7 +318,7 @@ mod tests {
     fn events_tell_the_wish() {
         let pod = pod("1", "1Gi", &json!([]));
         let mut spec = spec::of(&pod).into_owned();
-        spec.init_containers = None;
+        spec.ephemeral_containers = None;
         assert_eq!(
             summary("Pod resize started", &spec, Some(2), ""),
             r#"Pod resize started: {"containers":[{"name":"a","resources":{"limits":{"cpu":"1","memory":"1Gi"}}}],"generation":2}"#

@@ -46,20 +46,33 @@ impl Wanted<'_> {
         format!("spec.{list}{{{}}}", self.name())
     }
 
+    /// What the first of its own rules for this code asks for: `Restart` or `RestartAllContainers`.
+    #[must_use]
+    pub fn rule_for(&self, code: i32) -> Option<&str> {
+        let mut rules = self.container.restart_policy_rules.iter().flatten();
+        let rule = rules.find(|rule| {
+            rule.exit_codes.as_ref().is_some_and(|codes| {
+                let listed = codes.values.iter().flatten().any(|&value| value == code);
+                listed == (codes.operator == "In")
+            })
+        });
+        rule.map(|rule| rule.action.as_str())
+    }
+
+    /// Whether its end with this code starts all containers of the pod anew.
+    #[must_use]
+    pub fn restarts_all(&self, code: i32) -> bool {
+        self.rule_for(code) == Some("RestartAllContainers")
+    }
+
     /// Whether it runs again after it ended with this code.
     #[must_use]
     pub fn restarts_after(&self, spec: &PodSpec, code: i32) -> bool {
         if self.role == Role::Ephemeral {
             return false;
         }
-        let rules = self.container.restart_policy_rules.iter().flatten();
-        for rule in rules.filter(|rule| rule.action == "Restart") {
-            if let Some(codes) = &rule.exit_codes {
-                let listed = codes.values.iter().flatten().any(|&value| value == code);
-                if listed == (codes.operator == "In") {
-                    return true;
-                }
-            }
+        if self.rule_for(code).is_some() {
+            return true;
         }
         let policy = self.container.restart_policy.as_deref();
         match (self.role, policy.unwrap_or_else(|| restart_policy(spec))) {

@@ -1,4 +1,4 @@
-//! Waits for a file to grow or to be replaced, told by the kernel (inotify), never by looking again and again.
+//! Waits for files of a directory to grow, come, go or be replaced, told by the kernel (inotify), never by looking again and again.
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::{io, os::fd::AsFd, path::Path};
@@ -7,7 +7,7 @@ use tokio::{io::AsyncReadExt, net::unix::pipe};
 /// Room for many events at once; what they say does not matter.
 const BUFFER: usize = 4096;
 
-/// A watch on one file and its directory.
+/// A watch on a directory and the files in it.
 pub struct Follow(pipe::Receiver);
 
 impl Follow {
@@ -15,10 +15,11 @@ impl Follow {
     pub fn new(file: &Path) -> io::Result<Follow> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
         let directory = file.parent().unwrap_or(Path::new("/"));
-        // Rotation renames the file and makes a new one; both show on the directory, growth too.
+        // Rotation renames a log and makes a new one; both show on the directory, growth too.
         let flags = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVE
+            | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_DELETE_SELF;
         inotify.add_watch(directory, flags)?;
         // To the reactor an inotify descriptor is like the reading end of a pipe.

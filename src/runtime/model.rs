@@ -108,6 +108,8 @@ pub struct ContainerSpec {
     pub devices: Vec<DeviceFile>,
     pub user: Option<UserSpec>,
     pub supplemental_groups: Vec<u32>,
+    /// The image's own `/etc/group` gives the user no further groups.
+    pub strict_groups: bool,
     pub capabilities_add: Vec<String>,
     pub capabilities_drop: Vec<String>,
     pub privileged: bool,
@@ -184,6 +186,18 @@ pub struct ContainerInfo {
     pub state: ContainerState,
     pub log_path: PathBuf,
     pub labels: BTreeMap<String, String>,
+    /// Who its first process is at its start; `None` from shims of an earlier release.
+    #[serde(default)]
+    pub user: Option<ProcessUser>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessUser {
+    pub uid: u32,
+    pub gid: u32,
+    /// Sorted, with the primary group.
+    pub groups: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

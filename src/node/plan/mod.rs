@@ -11,14 +11,16 @@ mod run;
 mod tests;
 
 use super::{
-    observed::{Observed, State, Verdict},
+    observed::{Hook, Observed, Seen, State, Verdict},
     resize::{self, Change},
     spec::{self, Role, Wanted},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-pub use restart::{START_ERROR, crash_delay, pull_delay, restart_at, start_error_shown_until};
+pub use restart::{
+    START_ERROR, crash_delay, crashes_after_next, pull_delay, restart_at, start_error_shown_until,
+};
 
 /// How long `ErrImagePull` stands before it reads `ImagePullBackOff`.
 pub const PULL_ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(2);
@@ -70,6 +72,8 @@ pub enum Step {
     TearDown {
         keeps_data: bool,
     },
+    /// Nothing runs: all containers begin from the first init container, in the same sandbox.
+    StartOver,
     /// Remove the object: everything of the pod is gone.
     Delete,
 }
@@ -154,6 +158,9 @@ fn is_over(spec: &PodSpec, all: &[Wanted<'_>], observed: &Observed) -> bool {
     if observed.terminal_phase().is_some() {
         return true;
     }
+    if observed.starts_over {
+        return false;
+    }
     let ended_for_good = |wanted: &Wanted<'_>| {
         let code = observed.exit_code(wanted.name());
         code.is_some_and(|code| !wanted.restarts_after(spec, code))
@@ -166,6 +173,15 @@ fn is_over(spec: &PodSpec, all: &[Wanted<'_>], observed: &Observed) -> bool {
         return true;
     }
     of(Role::Main).count() > 0 && of(Role::Main).all(ended_for_good)
+}
+
+/// Whether a container runs another image than the spec names by now. It starts anew, whatever its restart policy.
+#[must_use]
+pub fn is_redefined(seen: &Seen, wanted: &Wanted<'_>) -> bool {
+    let image = wanted.container.image.as_deref().unwrap_or_default();
+    matches!(wanted.role, Role::Main | Role::Sidecar)
+        && !seen.asked_image.is_empty()
+        && seen.asked_image != image
 }
 
 /// Whether a running container has to start anew to get what was granted to it.
@@ -186,9 +202,15 @@ fn stop(scene: &Scene<'_>, wanted: &Wanted<'_>, pod_deadline: Option<Timestamp>,
     let container = name.to_owned();
     let Some(stop) = &seen.stop else {
         let message = match &seen.probes.unhealthy {
+            _ if pod_deadline.is_none() && is_redefined(&seen, wanted) => {
+                format!("Container {name} definition changed, will be restarted")
+            }
             Some(unhealthy) if pod_deadline.is_none() => {
                 let probe = unhealthy.probe;
                 format!("Container {name} failed {probe} probe, will be restarted")
+            }
+            None if pod_deadline.is_none() && matches!(seen.post_start, Hook::Failed(_)) => {
+                "FailedPostStartHook".to_owned()
             }
             None if pod_deadline.is_none() && wants_restart(scene, wanted) => {
                 format!("Container {name} resize requires restart")

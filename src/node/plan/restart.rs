@@ -60,7 +60,8 @@ pub fn start_error_shown_until(seen: &Seen) -> Option<Timestamp> {
 }
 
 /// [`Seen::crashes`] once the next attempt has begun.
-pub(super) fn crashes_after_next(seen: &Seen) -> u32 {
+#[must_use]
+pub fn crashes_after_next(seen: &Seen) -> u32 {
     match seen.ended() {
         Some(_) => crashes(seen) + 1,
         None => seen.crashes,

@@ -1,7 +1,7 @@
 //! The plan of a pod that shall run: sandbox and volumes, init containers in order, then all others.
 
 use super::{
-    Plan, Scene, Step,
+    Plan, Scene, Step, is_redefined,
     restart::{crashes_after_next, restart_at, start_error_shown_until},
     stop, wants_restart,
 };
@@ -16,6 +16,9 @@ pub(super) fn run(scene: &Scene<'_>, plan: &mut Plan) {
         return;
     }
     prepare(scene, plan);
+    if scene.observed.starts_over {
+        return start_over(scene, plan);
+    }
     resize(scene, plan);
     let progress = scene.observed.allocation.in_progress.as_ref();
     let may_restart = progress.is_some_and(|progress| progress.is_wide);
@@ -23,7 +26,9 @@ pub(super) fn run(scene: &Scene<'_>, plan: &mut Plan) {
         let seen = scene.observed.seen(wanted.name());
         let hook_failed = matches!(seen.post_start, Hook::Failed(_));
         let is_stopping = seen.stop.is_some() || seen.probes.unhealthy.is_some() || hook_failed;
-        if is_stopping || (may_restart && wants_restart(scene, wanted)) {
+        let must_restart =
+            is_redefined(&seen, wanted) || (may_restart && wants_restart(scene, wanted));
+        if is_stopping || must_restart {
             stop(scene, wanted, None, plan);
         }
     }
@@ -36,6 +41,33 @@ pub(super) fn run(scene: &Scene<'_>, plan: &mut Plan) {
         let is_ephemeral = wanted.role == Role::Ephemeral;
         let has_passed = start(scene, wanted, is_held && !is_ephemeral, plan);
         is_held |= !has_passed && !is_ephemeral;
+    }
+}
+
+/// Everything is stopped, and begins anew once the container that asked for it may restart.
+fn start_over(scene: &Scene<'_>, plan: &mut Plan) {
+    let observed = scene.observed;
+    let is_starting = observed.is_busy(|job| matches!(job, Job::Start(_)));
+    let of_pod = || {
+        scene
+            .all
+            .iter()
+            .filter(|wanted| wanted.role != Role::Ephemeral)
+    };
+    let mut is_down = !is_starting;
+    for wanted in of_pod().filter(|wanted| observed.is_running(wanted.name())) {
+        is_down = false;
+        stop(scene, wanted, None, plan);
+    }
+    let asked = of_pod().filter_map(|wanted| {
+        let seen = observed.seen(wanted.name());
+        let code = seen.ended()?.code;
+        restart_at(&seen).filter(|_| wanted.restarts_all(code))
+    });
+    match asked.max().filter(|&at| at > scene.now) {
+        Some(at) => plan.wake(at),
+        None if is_down => plan.steps.push(Step::StartOver),
+        None => {}
     }
 }
 

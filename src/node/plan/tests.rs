@@ -67,7 +67,11 @@ impl World {
                 attempt,
                 crashes,
             } => {
+                let spec = self.pod.spec.clone().unwrap();
+                let wanted = crate::node::spec::container(&spec, container).unwrap();
+                let image = wanted.container.image.clone();
                 let seen = self.seen(container);
+                seen.asked_image = image.unwrap_or_default();
                 seen.attempt = Some(*attempt);
                 seen.crashes = *crashes;
                 seen.state = State::Running {
@@ -98,6 +102,7 @@ impl World {
             Step::Signal { container } => self.stopping(container).is_signaled = true,
             Step::Kill { container } => self.stopping(container).is_killed = true,
             Step::TearDown { .. } => self.observed.volumes = Volumes::TornDown,
+            Step::StartOver => self.observed.start_over(|_, _| false),
             Step::Delete => drop(self.observed.busy.insert(Job::Delete)),
             Step::Resize => self.resize(),
         }
@@ -189,6 +194,7 @@ fn word(step: &Step) -> String {
         Step::Signal { container } => format!("signal:{container}"),
         Step::Kill { container } => format!("kill:{container}"),
         Step::TearDown { .. } => "-volumes".to_owned(),
+        Step::StartOver => "anew".to_owned(),
         Step::Delete => "delete".to_owned(),
         Step::Resize => "resize".to_owned(),
     }
@@ -219,6 +225,46 @@ fn resources_change_in_place_or_with_a_new_start() {
         ..InProgress::default()
     });
     assert_eq!(world.wake_in(), Some(10), "a failed try is repeated later");
+}
+
+#[test]
+fn another_image_means_a_new_start() {
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "x:1"}],
+        "containers": [{"name": "a", "image": "x:1"}, {"name": "b", "image": "y:1"}]});
+    let mut world = World::new(&spec);
+    world.settle();
+    world.exits("i", 0);
+    world.settle();
+    check(&world.settle(), "");
+    let spec = world.pod.spec.as_mut().unwrap();
+    spec.containers[0].image = Some("x:2".to_owned());
+    spec.init_containers.as_mut().unwrap()[0].image = Some("x:2".to_owned());
+    check(&world.settle(), "stop:a signal:a");
+    // The worker makes an end of this kind a wait, so that no policy keeps it down.
+    world.seen("a").state = State::Waiting;
+    world.seen("a").stop = None;
+    check(&world.settle(), "image:a start:a/1");
+}
+
+#[test]
+fn one_container_may_start_all_of_them_anew() {
+    let rule =
+        json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}});
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "i"}],
+        "containers": [{"name": "a"}, {"name": "b", "restartPolicy": "Never", "restartPolicyRules": [rule]}]});
+    let mut world = World::new(&spec);
+    world.settle();
+    world.exits("i", 0);
+    world.settle();
+    world.exits("b", 42);
+    world.observed.starts_over = true;
+    check(&world.settle(), "stop:a signal:a");
+    world.exits("a", 143);
+    check(&world.settle(), "anew image:i start:i/1");
+    world.exits("i", 0);
+    check(&world.settle(), "image:a image:b start:a/1 start:b/1");
+    world.exits("b", 1);
+    check(&world.settle(), "");
 }
 
 #[test]

@@ -167,7 +167,7 @@ async fn exchange(
     let built = built.map_err(|failure| text(&failure))?;
     let answering = async {
         let response = sender.send_request(built).await;
-        let response = response.map_err(|failure| text(&failure))?;
+        let response = response.map_err(|failure| broken(&failure))?;
         let location = response.headers().get("Location");
         let location = location
             .and_then(|value| value.to_str().ok())
@@ -192,6 +192,19 @@ async fn exchange(
     tokio::select! {
         answer = answering => answer,
         never = driving => never,
+    }
+}
+
+/// Why there was no answer, in Go's words where it has some.
+fn broken(failure: &hyper::Error) -> String {
+    use std::error::Error;
+    let source = failure.source();
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
+    match source {
+        _ if failure.is_incomplete_message() => "EOF".to_owned(),
+        Some(source) if source.kind() == io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
+        Some(source) => dial_text(source),
+        None => failure.to_string(),
     }
 }
 

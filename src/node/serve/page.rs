@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, stream::Page},
-    node::host::Host,
+    node::{admit::PODS_MAX, host::Host, manifest},
 };
 use k8s_openapi::{Resource as _, api::core::v1::Pod};
 use serde_json::{Value, json};
@@ -27,7 +27,12 @@ pub async fn page(host: &Host, samples: &Samples, path: &str) -> Result<Page, Ap
         "/metrics" => counters(host, metrics::OWN).await?,
         "/metrics/cadvisor" => counters(host, metrics::CADVISOR).await?,
         "/metrics/resource" => counters(host, metrics::RESOURCE).await?,
-        "/pods" => page(JSON, pods(host).to_string()),
+        "/pods" => page(JSON, pods(host, |_| true).to_string()),
+        "/runningpods" => page(JSON, pods(host, is_running).to_string()),
+        "/configz" => page(
+            JSON,
+            json!({"kubeletconfig": configuration(host)}).to_string(),
+        ),
         _ => return Err(ApiError::new(404, "NotFound", "404 page not found")),
     };
     Ok(page)
@@ -41,10 +46,52 @@ async fn counters(host: &Host, metrics: &[Metric]) -> Result<Page, ApiError> {
     })
 }
 
-/// The pods bound to this node, as the API has them.
-fn pods(host: &Host) -> Value {
+/// What of a kubelet's configuration has a meaning here, with its present values; what nobody has set and upstream
+/// counts otherwise is left out.
+fn configuration(host: &Host) -> Value {
+    let set = &host.cluster.kubelet;
+    let mut all = json!({
+        "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "staticPodPath": manifest::directory(host), "maxPods": PODS_MAX, "podPidsLimit": -1,
+        "clusterDomain": host.cluster.cluster_domain, "clusterDNS": [host.cluster.dns_service_ip()],
+        "podCIDR": host.config.pod_cidr.to_string(), "cgroupDriver": "cgroupfs", "cpuCFSQuota": true,
+        "cpuManagerPolicy": "none", "memorySwap": {}, "failSwapOn": false, "serializeImagePulls": false,
+        "imagePullCredentialsVerificationPolicy": "NeverVerifyPreloadedImages",
+        "containerLogMaxSize": "10Mi", "containerLogMaxFiles": 5, "resolvConf": "/etc/resolv.conf",
+        "nodeLeaseDurationSeconds": 40, "nodeStatusReportFrequency": "5m0s",
+    });
+    if let Some(hard) = &set.eviction_hard {
+        all["evictionHard"] = json!(hard);
+    }
+    for (name, percent) in [
+        (
+            "imageGCHighThresholdPercent",
+            set.image_gc_high_threshold_percent,
+        ),
+        (
+            "imageGCLowThresholdPercent",
+            set.image_gc_low_threshold_percent,
+        ),
+    ] {
+        if let Some(percent) = percent {
+            all[name] = percent.into();
+        }
+    }
+    all
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    phase == Some("Running")
+}
+
+/// Pods bound to this node, as the API has them.
+fn pods(host: &Host, shows: impl Fn(&Pod) -> bool) -> Value {
     let all = host.caches.pods.snapshot();
-    let own = all.values().filter(|pod| host.owns(pod));
+    let own = all.values().filter(|pod| host.owns(pod) && shows(pod));
     let items: Vec<Value> = own
         .map(|pod| serde_json::to_value(pod.as_ref()).expect("our own types have string keys only"))
         .collect();

@@ -202,7 +202,9 @@ async fn read_pod(host: &Host, pod: Arc<Pod>, sandbox: &SandboxInfo) -> Option<P
             image: image_of(&pod, &info.name),
             started_at,
             usage: *stats.containers.get(&info.id)?,
-            limits: wanted.map_or_else(Resources::default, |one| qos::container(&one.container)),
+            limits: wanted.map_or_else(Resources::default, |one| {
+                qos::container(&all, &one.container)
+            }),
         })
     });
     let mut containers: Vec<ContainerReading> = running.collect();

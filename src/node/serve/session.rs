@@ -46,6 +46,8 @@ pub(super) fn session(host: &Host, io: ExecIo, options: &SessionOptions, ends: E
             let err = pump(stderr, wants_stderr.then_some(stderr_tx));
             let (_, _, code) = tokio::join!(out, err, wait);
             match code {
+                // As upstream: how a container ended is its status' to tell, not its visitors'.
+                Ok(_) if ends == Ends::WithClient => SessionEnd::Exited(0),
                 Ok(code) => SessionEnd::Exited(code),
                 Err(failure) => SessionEnd::Failed(failure.to_string()),
             }

@@ -6,11 +6,12 @@ use crate::node::{
     plan::{PULL_ERROR_SHOWN, restart_at, start_error_shown_until},
     spec::{self, Role, Wanted},
 };
+use crate::runtime::model::ProcessUser;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{
         ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-        ContainerStatus, VolumeMountStatus,
+        ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -69,7 +70,19 @@ pub(super) fn status(scene: &Scene<'_>, wanted: &Wanted<'_>) -> ContainerStatus 
         state: Some(state),
         last_state: Some(last),
         volume_mounts: mounts(wanted),
+        user: seen.user.as_ref().filter(|_| was_created).map(user),
         ..ContainerStatus::default()
+    }
+}
+
+fn user(user: &ProcessUser) -> ContainerUser {
+    let groups = user.groups.iter().copied().map(i64::from).collect();
+    ContainerUser {
+        linux: Some(LinuxContainerUser {
+            uid: user.uid.into(),
+            gid: user.gid.into(),
+            supplemental_groups: Some(groups),
+        }),
     }
 }
 
@@ -124,13 +137,44 @@ fn states(scene: &Scene<'_>, wanted: &Wanted<'_>, seen: &Seen) -> (ContainerStat
     }
 }
 
-/// Whether a container that never ran counts as terminated when the pod has ended: init containers do not once main
-/// ones have run, and ephemeral ones never do.
+/// Whether a container that never ran counts as terminated when the pod has ended. Main ones do once the pod was
+/// initialized: before that it was not their turn. Of init containers all up to the last one that has begun, and at
+/// least the first. Ephemeral ones never.
 fn takes_blame(scene: &Scene<'_>, wanted: &Wanted<'_>) -> bool {
+    let is_init = |other: &&Wanted<'_>| matches!(other.role, Role::Init | Role::Sidecar);
+    let has_begun = |name: &str| scene.observed.seen(name).attempt.is_some();
     match wanted.role {
-        Role::Main => true,
-        Role::Init | Role::Sidecar => !scene.observed.has_begun(scene.all),
+        Role::Main => {
+            let mut mains = scene.all.iter().filter(|other| other.role == Role::Main);
+            let last = scene.all.iter().rfind(is_init);
+            mains.any(|main| has_begun(main.name())) || last.is_some_and(|last| passes(scene, last))
+        }
+        Role::Init | Role::Sidecar => {
+            let mut from_here = scene.all.iter().filter(is_init);
+            let is_first = from_here
+                .next()
+                .is_some_and(|first| first.name() == wanted.name());
+            let place = scene
+                .all
+                .iter()
+                .position(|other| other.name() == wanted.name());
+            let mut rest = scene
+                .all
+                .iter()
+                .skip(place.unwrap_or_default())
+                .filter(is_init);
+            is_first || rest.any(|other| has_begun(other.name()))
+        }
         Role::Ephemeral => false,
+    }
+}
+
+/// Whether an init container has done its part, so that the next one may begin.
+fn passes(scene: &Scene<'_>, wanted: &Wanted<'_>) -> bool {
+    let seen = scene.observed.seen(wanted.name());
+    match wanted.role {
+        Role::Sidecar => seen.attempt.is_some(),
+        _ => scene.observed.exit_code(wanted.name()) == Some(0),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     observed::{Observed, Sandbox, State, Verdict},
     plan::{Ending, ending},
     qos,
+    resize::WHOLE,
     spec::{self, Role, Wanted},
 };
 use jiff::Timestamp;
@@ -93,6 +94,13 @@ pub fn status(pod: &Pod, observed: &Observed, host: Ipv4Addr, now: Timestamp) ->
         }
         None => {}
     }
+    let allocation = &observed.allocation;
+    new.resources = allocation.actual.get(WHOLE).cloned();
+    new.allocated_resources = allocation
+        .granted
+        .get(WHOLE)
+        .and_then(|granted| granted.requests.clone())
+        .filter(|_| new.resources.is_some());
     place(&scene, host, &mut new);
     new.conditions = Some(condition::conditions(&scene, phase, &new));
     new

@@ -20,6 +20,8 @@ const OWNED: &[&str] = &[
     "ephemeralContainerStatuses",
     "qosClass",
     "observedGeneration",
+    "resources",
+    "allocatedResources",
 ];
 
 /// A patch of `pods/status` that leads from `old` to `new`; `None` when they say the same.

@@ -259,7 +259,7 @@ fn a_deleted_pod_ends_in_a_final_phase() {
         (running(), "Running", "running"),
         (ended(0), "Succeeded", "Completed 0"),
         (ended(137), "Failed", "Error 137"),
-        (Seen::default(), "Failed", "ContainerStatusUnknown 137"),
+        (Seen::default(), "Failed", "ContainerCreating"),
     ];
     for (seen, phase, why) in cases {
         let status = see(&spec, &[("a", seen)], delete);
@@ -268,6 +268,28 @@ fn a_deleted_pod_ends_in_a_final_phase() {
             (Some(phase), why)
         );
     }
+}
+
+#[test]
+fn containers_whose_turn_never_came_are_not_blamed() {
+    let delete = |pod: &mut Pod, _: &mut Observed| {
+        pod.metadata.deletion_timestamp = Some(Time(at(9)));
+    };
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "i"}, {"name": "j"}],
+        "containers": [{"name": "a"}, {"name": "b"}]});
+    let main = |seen: &[(&str, Seen)]| reason(&see(&spec, seen, delete));
+    let unknown = "ContainerStatusUnknown 137";
+    assert_eq!(main(&[("i", ended(0)), ("j", ended(1))]), "PodInitializing");
+    assert_eq!(main(&[("i", ended(0)), ("j", ended(0))]), unknown);
+    assert_eq!(main(&[("b", ended(0))]), unknown);
+    let status = see(&spec, &[("i", ended(1))], delete);
+    let init = status.init_container_statuses.unwrap();
+    let states = init.into_iter().map(|status| status.state.unwrap());
+    let ended: Vec<bool> = states.map(|state| state.terminated.is_some()).collect();
+    assert_eq!(ended, [true, false], "only those that began");
+    let status = see(&spec, &[], delete);
+    let first = status.init_container_statuses.unwrap()[0].state.clone();
+    assert_eq!(first.unwrap().terminated.unwrap().exit_code, 137);
 }
 
 #[test]

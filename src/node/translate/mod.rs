@@ -27,6 +27,8 @@ pub const LABEL_POD: &str = "pod";
 pub const LABEL_NODE: &str = "node";
 pub const LABEL_IMAGE: &str = "image";
 pub const LABEL_IMAGE_ID: &str = "image-id";
+/// The image as the spec named it.
+pub const LABEL_ASKED: &str = "asked-image";
 pub const LABEL_CRASHES: &str = "crashes";
 
 /// Why a container cannot be made from its spec: the message of `CreateContainerConfigError`.
@@ -166,7 +168,7 @@ pub fn container(
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: parts.mounts,
         devices: parts.devices,
-        resources: qos::container(container),
+        resources: qos::container(&spec, container),
         oom_score_adj: qos::oom_score(&spec, container, facts.memory_bytes),
         tty: container.tty == Some(true),
         stdin: container.stdin == Some(true),
@@ -175,6 +177,10 @@ pub fn container(
         labels: BTreeMap::from([
             (LABEL_IMAGE.to_owned(), parts.image_names.0.clone()),
             (LABEL_IMAGE_ID.to_owned(), parts.image_names.1.clone()),
+            (
+                LABEL_ASKED.to_owned(),
+                container.image.clone().unwrap_or_default(),
+            ),
             (LABEL_CRASHES.to_owned(), parts.crashes.to_string()),
         ]),
         ..ContainerSpec::default()

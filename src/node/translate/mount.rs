@@ -6,7 +6,8 @@ use super::{ConfigError, env::Environment, expand::expand};
 use crate::runtime::model::{Mount, Propagation};
 use k8s_openapi::api::core::v1::Container;
 use std::{
-    cell::Cell,
+    cell::RefCell,
+    collections::BTreeSet,
     path::{Component, Path, PathBuf},
 };
 
@@ -31,7 +32,7 @@ pub fn volume_mounts(
                 Some(text) if !text.is_empty() => expanded(text, environment)?,
                 _ => mount.sub_path.clone().unwrap_or_default(),
             };
-            stays_inside(&sub_path)?;
+            stays_below(&sub_path)?;
             let is_read_only = mount.read_only == Some(true);
             let recursive = mount.recursive_read_only.as_deref();
             let recursive = recursive.is_some_and(|recursive| recursive != "Disabled");
@@ -54,31 +55,36 @@ pub fn volume_mounts(
         .collect()
 }
 
+/// A `subPathExpr` with its variables; each of them must have a value.
 fn expanded(text: &str, environment: &Environment) -> Result<String, ConfigError> {
-    let missing = Cell::new(None);
+    let missing = RefCell::new(BTreeSet::new());
     let path = expand(text, |name| {
-        let value = environment.get(name);
+        let value = environment.get(name).filter(|value| !value.is_empty());
         if value.is_none() {
-            missing.set(Some(name.to_owned()));
+            missing.borrow_mut().insert(name.to_owned());
         }
         value
     });
-    match missing.take() {
-        Some(name) => Err(ConfigError(format!("missing value for \"{name}\""))),
-        None => Ok(path),
+    let missing: Vec<String> = missing.into_inner().into_iter().collect();
+    if missing.is_empty() {
+        return Ok(path);
     }
+    let names = missing.join(", ");
+    Err(ConfigError(format!("missing value for {names}")))
 }
 
-fn stays_inside(sub_path: &str) -> Result<(), ConfigError> {
-    let path = Path::new(sub_path);
-    let message = if path.is_absolute() {
-        format!("error SubPath `{sub_path}` must not be an absolute path")
-    } else if path.components().any(|part| part == Component::ParentDir) {
-        format!("unable to provision SubPath `{sub_path}`: must not contain '..'")
-    } else {
-        return Ok(());
-    };
-    Err(ConfigError(message))
+/// A sub path stays below its volume.
+fn stays_below(path: &str) -> Result<(), ConfigError> {
+    if path.starts_with('/') {
+        let why = format!("error SubPath `{path}` must not be an absolute path");
+        return Err(ConfigError(why));
+    }
+    let climbs = |part: Component<'_>| part == Component::ParentDir;
+    if Path::new(path).components().any(climbs) {
+        let why = format!("unable to provision SubPath `{path}`: must not contain '..'");
+        return Err(ConfigError(why));
+    }
+    Ok(())
 }
 
 /// A relative mount path is taken from the root.
@@ -104,7 +110,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(mount: &serde_json::Value, expected: &str) {
+    fn check(mount: &serde_json::Value, expected: Result<&str, &str>) {
         let container = json!({"name": "c", "volumeMounts": [mount]});
         let container = serde_json::from_value(container).unwrap();
         let environment = Environment {
@@ -115,27 +121,30 @@ mod tests {
             ..Environment::default()
         };
         let found = volume_mounts(&container, &environment);
-        let found = found.map_or_else(|error| error.0, |mounts| mounts[0].sub_path.clone());
-        assert_eq!(found, expected, "{mount}");
+        let found = found.map(|mounts| mounts[0].sub_path.clone());
+        let found = found.map_err(|failure| failure.0);
+        assert_eq!(
+            found.as_deref().map_err(String::as_str),
+            expected,
+            "{mount}"
+        );
     }
 
     #[test]
     fn sub_paths_stay_inside() {
         let mount =
             |field: &str, value: &str| json!({"name": "v", "mountPath": "/m", field: value});
-        let up =
-            |path: &str| format!("unable to provision SubPath `{path}`: must not contain '..'");
-        check(&mount("subPath", "a/b"), "a/b");
-        check(&mount("subPath", "../b"), &up("../b"));
+        let climbs = "unable to provision SubPath `../b`: must not contain '..'";
+        check(&mount("subPath", "a/b"), Ok("a/b"));
+        check(&mount("subPath", "a..b/..c"), Ok("a..b/..c"));
+        check(&mount("subPath", "../b"), Err(climbs));
         let absolute = "error SubPath `/etc` must not be an absolute path";
-        check(&mount("subPath", "/etc"), absolute);
-        check(&mount("subPathExpr", "x/$(POD)"), "x/p");
-        check(&mount("subPathExpr", "x/$$(POD)"), "x/$(POD)");
-        check(&mount("subPathExpr", "$(UP)/y"), &up("../y"));
-        check(
-            &mount("subPathExpr", "$(NONE)"),
-            "missing value for \"NONE\"",
-        );
-        check(&json!({"name": "v", "mountPath": "/m"}), "");
+        check(&mount("subPath", "/etc"), Err(absolute));
+        check(&mount("subPathExpr", "x/$(POD)"), Ok("x/p"));
+        check(&mount("subPathExpr", "x/$$(POD)"), Ok("x/$(POD)"));
+        check(&mount("subPathExpr", "$(UP)/b"), Err(climbs));
+        let missing = "missing value for NONE, OTHER";
+        check(&mount("subPathExpr", "$(OTHER)/$(NONE)"), Err(missing));
+        check(&json!({"name": "v", "mountPath": "/m"}), Ok(""));
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn apply(spec: &PodSpec, container: &Container, built: &mut Container
     let groups = pod.supplemental_groups.unwrap_or_default();
     let groups = groups.into_iter().chain(pod.fs_group);
     built.supplemental_groups = groups.filter_map(|group| id(Some(group))).collect();
+    built.strict_groups = pod.supplemental_groups_policy.as_deref() == Some("Strict");
     let capabilities = own.capabilities.unwrap_or_default();
     built.capabilities_add = capabilities.add.unwrap_or_default();
     built.capabilities_drop = capabilities.drop.unwrap_or_default();

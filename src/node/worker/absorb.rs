@@ -10,15 +10,16 @@ use crate::{
         mailbox::{Mail, ProbeReport},
         observed::{Ended, Failure, Hook, Image, Job, Sandbox, State, Unhealthy, Volumes},
         plan::{Ending, ending, pull_delay},
-        probe, spec, volume,
+        probe,
+        resize::WHOLE,
+        spec, volume,
         volume::Prepared,
     },
     runtime::model::{ContainerInfo, ContainerState, ImageInfo, SandboxInfo},
     task::clock,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
-use std::{net::Ipv4Addr, sync::Arc};
+use std::net::Ipv4Addr;
 use tracing::{info, warn};
 
 impl Worker {
@@ -47,29 +48,6 @@ impl Worker {
         }
         if mail.look_again {
             self.look_again();
-        }
-    }
-
-    fn new_pod(&mut self, pod: Arc<Pod>) {
-        if pod.revision() > self.reported_at {
-            // Somebody else has written: what was accepted may have to be said again.
-            self.accepted = None;
-        }
-        if pod.revision() >= self.reported_at {
-            self.reported_at = pod.revision();
-            self.observed.reported = pod.status.clone().unwrap_or_default();
-        }
-        if pod.revision() >= self.pod.revision() {
-            let is_changed = pod.metadata.generation != self.pod.metadata.generation;
-            let is_relabeled = pod.metadata.labels != self.pod.metadata.labels
-                || pod.metadata.annotations != self.pod.metadata.annotations;
-            self.pod = pod;
-            if is_changed {
-                self.consider_resize();
-            }
-            if is_relabeled && volume::shows_metadata(&self.pod) {
-                self.volumes_changed();
-            }
         }
     }
 
@@ -111,15 +89,11 @@ impl Worker {
 
     /// Volumes follow their objects; what waited for an object is tried again at once.
     fn objects_changed(&mut self) {
-        for seen in self.observed.seen.values_mut() {
-            if let Some(failure) = &mut seen.failure {
-                failure.retry_at = Timestamp::default();
-            }
-        }
+        self.retry_starts();
         self.volumes_changed();
     }
 
-    fn volumes_changed(&mut self) {
+    pub(super) fn volumes_changed(&mut self) {
         if self.observed.busy.contains(&Job::Volumes) {
             // What is being made may have been read before the change.
             self.are_volumes_stale = true;
@@ -240,7 +214,13 @@ impl Worker {
 
     fn sandbox_made(&mut self, result: anyhow::Result<Ipv4Addr>, now: Timestamp) {
         match result {
-            Ok(address) => self.observed.sandbox = Sandbox::Ready { address },
+            Ok(address) => {
+                self.observed.sandbox = Sandbox::Ready { address };
+                let allocation = &mut self.observed.allocation;
+                if let Some(whole) = allocation.granted.get(WHOLE).cloned() {
+                    allocation.actual.insert(WHOLE.to_owned(), whole);
+                }
+            }
             Err(failure) => {
                 let failures = match self.observed.sandbox {
                     Sandbox::Failed { failures, .. } => failures + 1,
@@ -361,6 +341,7 @@ impl Worker {
                     id: info.id.clone(),
                     started_at,
                 };
+                seen.user = info.user;
                 None
             }
             Err(failed) => Some(failed),
@@ -382,6 +363,7 @@ impl Worker {
         seen.attempt = Some(attempt);
         seen.crashes = crashes;
         seen.image_names = names.unwrap_or_default();
+        seen.asked_image = asked;
         seen.failure = None;
         seen.stop = None;
         seen.post_start = Hook::None;
@@ -442,7 +424,8 @@ impl Worker {
     }
 
     fn ended(&mut self, name: &str, ended: Ended) {
-        let is_resized = self.ended_for_resize(name);
+        let starts_anew = self.ended_for_resize(name) || self.ended_for_image(name);
+        let starts_over = self.starts_all_over(name, ended.code);
         let Some(seen) = self.observed.seen.get_mut(name) else {
             self.early.push(ended);
             return;
@@ -456,7 +439,7 @@ impl Worker {
                 return;
             }
         }
-        seen.state = if is_resized {
+        seen.state = if starts_anew {
             // Whatever its restart policy says of the exit code.
             seen.last = Some(ended);
             State::Waiting
@@ -466,6 +449,7 @@ impl Worker {
         seen.stop = None;
         seen.post_start = Hook::None;
         seen.probes.unhealthy = None;
+        self.observed.starts_over |= starts_over;
         self.stop_probes(name);
     }
 

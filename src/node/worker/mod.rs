@@ -5,6 +5,7 @@
 
 mod absorb;
 mod begin;
+mod renew;
 mod report;
 mod resize;
 
@@ -13,10 +14,11 @@ use super::{
     host::Host,
     image,
     mailbox::Mailbox,
-    observed::{Ended, Job, Observed, Volumes},
+    observed::{Ended, Job, Observed, Verdict, Volumes},
     plan::{self, Step},
     probe,
     resize::granted,
+    sandbox,
     volume::{self, Prepared},
 };
 use crate::{
@@ -247,14 +249,7 @@ impl Worker {
                 return true;
             }
             Step::Fail(verdict) => {
-                self.host.event(
-                    &self.pod,
-                    None,
-                    EventKind::Normal,
-                    &verdict.reason,
-                    &verdict.message,
-                );
-                self.observed.verdict = Some(verdict);
+                self.fail(verdict);
                 return true;
             }
             Step::BeginStop {
@@ -269,13 +264,13 @@ impl Worker {
             Step::CreateSandbox => {
                 let (host, pod) = self.both();
                 self.spawn(Job::Sandbox, async move {
-                    Outcome::Sandbox(act::create_sandbox(&host, &pod).await)
+                    Outcome::Sandbox(sandbox::create(&host, &pod).await)
                 });
             }
             Step::RemoveSandbox => {
                 let (host, pod) = self.both();
                 self.spawn(Job::Sandbox, async move {
-                    let removed = act::remove_sandbox(&host, pod.uid()).await;
+                    let removed = sandbox::remove(&host, pod.uid()).await;
                     Outcome::SandboxRemoved(paced(removed).await)
                 });
             }
@@ -286,6 +281,10 @@ impl Worker {
                 crashes,
             } => self.start(container, attempt, crashes),
             Step::Resize => self.resize(),
+            Step::StartOver => {
+                self.start_over();
+                return true;
+            }
             Step::PreStop { container } => self.pre_stop(container),
             Step::Signal { container } => return self.signal(&container, None),
             Step::Kill { container } => return self.signal(&container, Some(KILL)),
@@ -314,6 +313,13 @@ impl Worker {
             }
         }
         false
+    }
+
+    fn fail(&mut self, verdict: Verdict) {
+        let (reason, message) = (&verdict.reason, &verdict.message);
+        self.host
+            .event(&self.pod, None, EventKind::Normal, reason, message);
+        self.observed.verdict = Some(verdict);
     }
 
     /// For a job: the host, and the pod with the resources that were granted to it.

@@ -7,7 +7,7 @@ use crate::{
         act, grant,
         observed::{Job, State},
         plan::ending,
-        resize::{self, Change, DEFERRED, InProgress, Pending, Shares},
+        resize::{self, Change, DEFERRED, InProgress, Pending, Shares, WHOLE},
         spec,
     },
 };
@@ -66,6 +66,7 @@ impl Worker {
         let spec = spec::of(&self.pod);
         let mut containers = Vec::new();
         let mut is_last = true;
+        let all_change = resize::changes_whole(allocation);
         for wanted in spec::containers(&spec) {
             let seen = self.observed.seen(wanted.name());
             let State::Running { id, .. } = seen.state else {
@@ -74,6 +75,7 @@ impl Worker {
             match resize::change(&wanted.container, allocation) {
                 Some(Change::InPlace) => containers.push((wanted.name().to_owned(), id)),
                 Some(Change::Restart) => is_last = false,
+                None if all_change => containers.push((wanted.name().to_owned(), id)),
                 None => {}
             }
         }
@@ -81,7 +83,10 @@ impl Worker {
             let granted = allocation.granted.get(name)?;
             Some((name.clone(), granted.clone()))
         };
-        let applied: Shares = containers.iter().filter_map(granted).collect();
+        let mut applied: Shares = containers.iter().filter_map(granted).collect();
+        if let Some(whole) = allocation.granted.get(WHOLE).filter(|_| is_last) {
+            applied.insert(WHOLE.to_owned(), whole.clone());
+        }
         self.spawn(Job::Resize, async move {
             let done = act::resize(&host, &pod, &before, &containers, is_last).await;
             Outcome::Resized(Done {

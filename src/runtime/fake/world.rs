@@ -164,6 +164,7 @@ impl World {
                 .join(&spec.name)
                 .join(format!("{}.log", spec.attempt)),
             labels: spec.labels.clone(),
+            user: None,
         };
         sandbox.info.containers.push(info.clone());
         sandbox.specs.insert(info.id.clone(), spec);

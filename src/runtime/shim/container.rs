@@ -107,6 +107,7 @@ impl Container {
                 state: ContainerState::Created,
                 log_path: log.clone(),
                 labels: new.spec.labels.clone(),
+                user: None,
             },
             stdio: Stdio::new(&log, new.spec.stdin_once)?,
             init: None,
@@ -175,7 +176,7 @@ impl Container {
     }
 
     fn plan(
-        &self,
+        &mut self,
         pod: &Pod<'_>,
         new: &NewContainer,
         target: Option<i32>,
@@ -188,12 +189,12 @@ impl Container {
         let container = &container;
         let user = user::resolve(
             &new.root.user,
-            container.user.as_ref(),
-            &container.supplemental_groups,
+            container,
             &mounted.accounts("etc/passwd")?,
             &mounted.accounts("etc/group")?,
         )
         .map_err(Failure::Failed)?;
+        self.info.user = Some(user.process.clone());
         let directory = Path::new(spec::working_dir(container, &new.root));
         mounted.ensure_dir(directory, &container.mounts)?;
         let own = capability::permitted(&fs::read_to_string("/proc/self/status")?);

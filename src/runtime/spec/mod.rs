@@ -146,9 +146,10 @@ pub fn root_propagation(mounts: &[Mount]) -> Propagation {
 
 pub fn build(plan: &Plan<'_>) -> Value {
     let container = plan.container;
+    let user = &plan.user.process;
     let mut process = json!({
         "terminal": container.tty,
-        "user": { "uid": plan.user.uid, "gid": plan.user.gid, "additionalGids": plan.user.groups },
+        "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
         "args": arguments(container, plan.image),
         "env": environment(plan),
         "cwd": working_dir(container, plan.image),

@@ -1,6 +1,7 @@
 //! Tables for the specification builder.
 
 use super::*;
+use crate::runtime::model::ProcessUser;
 
 fn image() -> ImageRoot {
     ImageRoot {
@@ -14,9 +15,11 @@ fn image() -> ImageRoot {
 
 fn spec_of(container: &ContainerSpec) -> Value {
     let user = User {
-        uid: 1000,
-        gid: 1000,
-        groups: vec![1000, 2000],
+        process: ProcessUser {
+            uid: 1000,
+            gid: 1000,
+            groups: vec![1000, 2000],
+        },
         home: "/home/u".to_owned(),
     };
     build(&Plan {

@@ -1,13 +1,10 @@
 //! Who a container's process is: numbers from the image's own `/etc/passwd` and `/etc/group`, never the host's.
 
-use crate::runtime::model::UserSpec;
+use crate::runtime::model::{ContainerSpec, ProcessUser};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
-    pub uid: u32,
-    pub gid: u32,
-    /// Sorted, with the primary group.
-    pub groups: Vec<u32>,
+    pub process: ProcessUser,
     pub home: String,
 }
 
@@ -18,15 +15,15 @@ struct Account<'a> {
     home: &'a str,
 }
 
-/// `image_user` is the image's `USER` (`name`, `uid`, `name:group` …); `wanted` overrides its parts.
+/// `image_user` is the image's `USER` (`name`, `uid`, `name:group` …); what the container asks for overrides its parts.
 /// The error is a text for people.
 pub fn resolve(
     image_user: &str,
-    wanted: Option<&UserSpec>,
-    supplemental: &[u32],
+    container: &ContainerSpec,
     passwd: &str,
     group: &str,
 ) -> Result<User, String> {
+    let wanted = container.user.as_ref();
     let (user_text, group_text) = image_user.split_once(':').unwrap_or((image_user, ""));
     let wanted_uid = wanted.and_then(|user| user.uid);
     let account = match (wanted_uid, user_text) {
@@ -59,8 +56,8 @@ pub fn resolve(
         _ => account.as_ref().map_or(0, |account| account.gid),
     };
     let mut groups = vec![gid];
-    groups.extend_from_slice(supplemental);
-    if let Some(account) = &account {
+    groups.extend_from_slice(&container.supplemental_groups);
+    if let Some(account) = account.as_ref().filter(|_| !container.strict_groups) {
         groups.extend(memberships(group, account.name));
     }
     groups.sort_unstable();
@@ -69,9 +66,7 @@ pub fn resolve(
         .map(|account| account.home)
         .filter(|home| !home.is_empty());
     Ok(User {
-        uid,
-        gid,
-        groups,
+        process: ProcessUser { uid, gid, groups },
         home: home.unwrap_or("/").to_owned(),
     })
 }
@@ -122,6 +117,7 @@ fn memberships<'a>(text: &'a str, user: &'a str) -> impl Iterator<Item = u32> + 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::model::UserSpec;
 
     const PASSWD: &str =
         "root:x:0:0:root:/root:/bin/sh\nweb:x:101:102::/var/www:/bin/false\nbroken\n";
@@ -133,12 +129,25 @@ mod tests {
         wanted: Option<(Option<u32>, Option<u32>)>,
         expected: (u32, u32, &[u32], &str),
     ) {
-        let wanted = wanted.map(|(uid, gid)| UserSpec { uid, gid });
-        let user = resolve(image, wanted.as_ref(), &[2000], PASSWD, GROUP).unwrap();
-        assert_eq!(
-            (user.uid, user.gid, &user.groups[..], user.home.as_str()),
-            expected
-        );
+        let container = ContainerSpec {
+            user: wanted.map(|(uid, gid)| UserSpec { uid, gid }),
+            supplemental_groups: vec![2000],
+            ..ContainerSpec::default()
+        };
+        let user = resolve(image, &container, PASSWD, GROUP).unwrap();
+        let ProcessUser { uid, gid, groups } = &user.process;
+        assert_eq!((*uid, *gid, &groups[..], user.home.as_str()), expected);
+    }
+
+    #[test]
+    fn the_image_adds_no_groups_where_it_may_not() {
+        let container = ContainerSpec {
+            supplemental_groups: vec![2000],
+            strict_groups: true,
+            ..ContainerSpec::default()
+        };
+        let user = resolve("web", &container, PASSWD, GROUP).unwrap();
+        assert_eq!(user.process.groups, [102, 2000]);
     }
 
     #[test]
@@ -164,11 +173,12 @@ mod tests {
 
     #[test]
     fn unknown_names_are_errors() {
-        let error = resolve("nobody", None, &[], PASSWD, GROUP).unwrap_err();
+        let plain = ContainerSpec::default();
+        let error = resolve("nobody", &plain, PASSWD, GROUP).unwrap_err();
         assert_eq!(
             error,
             "unable to find user nobody: no matching entries in passwd file"
         );
-        assert!(resolve("web:nope", None, &[], PASSWD, GROUP).is_err());
+        assert!(resolve("web:nope", &plain, PASSWD, GROUP).is_err());
     }
 }

@@ -19,6 +19,14 @@ pub const STORIES: &[Story] = &[
         "pods::the_node_has_the_last_word",
         the_node_has_the_last_word,
     ),
+    (
+        "pods::another_image_starts_a_container_anew",
+        another_image_starts_a_container_anew,
+    ),
+    (
+        "pods::manifests_of_the_node_run_as_static_pods",
+        manifests_of_the_node_run_as_static_pods,
+    ),
 ];
 
 fn logs_exec_and_exit_codes() {
@@ -104,6 +112,10 @@ const CASES: &[(&str, &str, &str, &[&str])] = &[
     ("oom", "restartPolicy: Never,", "command: [tail, /dev/zero], resources: {limits: {memory: 16Mi}}", &["OOMKilled"]),
     ("late", "restartPolicy: Never, activeDeadlineSeconds: 1,", "command: [sleep, '1000']", &["Running", "Error"]),
     ("slow", "terminationGracePeriodSeconds: 1000,", "command: [sleep, '1000']", &["Running", "Terminating"]),
+    ("ruled", "restartPolicy: Never,", "command: [sh, -c, exit 42], restartPolicy: Never, \
+        restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]", &["CrashLoopBackOff"]),
+    ("over", "restartPolicy: Never,", "command: [sh, -c, exit 42], restartPolicy: Never, \
+        restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]", &["CrashLoopBackOff"]),
     ("gated", "schedulingGates: [{name: example.com/gate}],", "command: ['true']", &["SchedulingGated"]),
     ("large", "", "resources: {requests: {cpu: 1k}}", &["Pending"]),
 ];
@@ -359,4 +371,118 @@ fn the_node_has_the_last_word() {
         assert_eq!(row.split_whitespace().nth(2), Some(reason), "{row}");
     }
     place.kubectl(&["delete", "namespace", "refused", "--wait=false"]);
+}
+
+const RENEWED: &str = "
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: absent}
+handler: absent
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: renewed, namespace: renewed}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  securityContext: {runAsUser: 33, runAsGroup: 44, supplementalGroups: [55], supplementalGroupsPolicy: Strict}
+  containers:
+  - {name: a, image: 'busybox:1.36', command: [sleep, '1000']}
+  - {name: b, image: 'busybox:1.36', command: [sleep, '1000']}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: foreign, namespace: renewed}
+spec:
+  runtimeClassName: absent
+  containers: [{name: a, image: 'busybox:1.36'}]
+";
+
+/// Whatever its restart policy; a pod's generation tells such changes, and nothing else.
+fn another_image_starts_a_container_anew() {
+    let place = shared();
+    load_busybox(&place);
+    place.must(&["image", "tag", "busybox:1.36", "busybox:renewed"]);
+    place.kubectl(&["create", "namespace", "renewed"]);
+    place.apply(RENEWED);
+    place.until_ready("renewed", &["renewed"]);
+    let field = |path: &str| place.field(&["pod", "-n", "renewed", "renewed"], path);
+    let generations = || {
+        let path = "{.metadata.generation} {.status.observedGeneration}";
+        let output = format!("jsonpath={path}");
+        place.kubectl(&["get", "pod", "-n", "renewed", "renewed", "-o", &output])
+    };
+    assert_eq!(generations(), "1 1");
+    let user = ".status.containerStatuses[0].user.linux";
+    let ids = field(&format!("{user}.uid")) + " " + &field(&format!("{user}.supplementalGroups"));
+    assert_eq!(ids, "33 [44,55]");
+    let before = field(".status.containerStatuses[1].containerID");
+    place.kubectl(&[
+        "set",
+        "image",
+        "-n",
+        "renewed",
+        "pod/renewed",
+        "a=busybox:renewed",
+    ]);
+    place.eventually("a new start", || {
+        let found = field(".status.containerStatuses[0].restartCount");
+        (found == "1" && generations() == "2 2").then_some(())
+    });
+    place.until_ready("renewed", &["renewed"]);
+    let image = field(".status.containerStatuses[0].image");
+    assert!(image.ends_with("busybox:renewed"), "{image}");
+    assert_eq!(field(".status.containerStatuses[1].containerID"), before);
+    let told = |reason: &str| {
+        let selector = format!("--field-selector=reason={reason}");
+        let output = "jsonpath={.items[*].message}";
+        place.kubectl(&["get", "events", "-n", "renewed", &selector, "-o", output])
+    };
+    let expected = "Container a definition changed, will be restarted";
+    assert!(told("Killing").contains(expected));
+    let expected = "failed to get sandbox runtime: no runtime for \"absent\" is configured";
+    place.eventually("a runtime that is not here", || {
+        let events = told("FailedCreatePodSandBox");
+        events.contains(expected).then_some(())
+    });
+    place.kubectl(&["delete", "runtimeclass", "absent"]);
+    place.kubectl(&["delete", "namespace", "renewed", "--wait=false"]);
+}
+
+fn manifests_of_the_node_run_as_static_pods() {
+    let place = shared();
+    load_busybox(&place);
+    let state = place.home.path().join("state").join(&place.profile);
+    let file = state.join("manifests/fixed.yaml");
+    let manifest = |word: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: fixed}}\nspec:\n  terminationGracePeriodSeconds: 0\n  \
+             containers: [{{name: a, image: 'busybox:1.36', command: [sh, -c, echo {word}; sleep 1000]}}]\n"
+        )
+    };
+    let name = format!("fixed-{}", place.profile);
+    let says = |word: &str| {
+        place.eventually(word, || {
+            let output = place.kubectl_command(&["logs", &name]).output().unwrap();
+            (output.stdout == format!("{word}\n").as_bytes()).then_some(())
+        });
+    };
+    std::fs::write(&file, manifest("one")).unwrap();
+    says("one");
+    let source = ".metadata.annotations.kubernetes\\.io/config\\.source";
+    assert_eq!(place.field(&["pod", &name], source), "file");
+    assert_eq!(
+        place.field(&["pod", &name], ".metadata.ownerReferences[0].kind"),
+        "Node"
+    );
+    // It cannot be deleted for good, follows its file, and goes with it.
+    let uid = place.field(&["pod", &name], ".metadata.uid");
+    place.kubectl(&["delete", "pod", &name]);
+    says("one");
+    assert_ne!(place.field(&["pod", &name], ".metadata.uid"), uid);
+    std::fs::write(&file, manifest("two")).unwrap();
+    says("two");
+    std::fs::remove_file(&file).unwrap();
+    let pod = format!("pod/{name}");
+    place.kubectl(&["wait", "--for=delete", &pod, "--timeout=60s"]);
 }

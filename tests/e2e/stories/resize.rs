@@ -103,6 +103,7 @@ fn resources_change_while_a_pod_runs() {
         "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
     assert!(told.contains(expected), "{told}");
     what_is_not_granted_waits(&pod);
+    a_whole_pod_is_resized(&place);
     let columns = "custom-columns=R:.reason";
     let events = place.kubectl(&["get", "events", "-n", "sizes", "-o", columns]);
     for reason in ["Started", "Completed", "Infeasible", "Deferred"] {
@@ -145,4 +146,35 @@ fn what_is_not_granted_waits(sized: &Sized<'_>) {
     sized.until_status("resources.limits.cpu", "950m");
     assert!(sized.limit(QUOTA).starts_with("95000"));
     sized.until_pending("");
+}
+
+const WHOLE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: whole, namespace: sizes}
+spec:
+  terminationGracePeriodSeconds: 0
+  resources: {limits: {cpu: 200m, memory: 64Mi}, requests: {cpu: 100m, memory: 32Mi}}
+  containers:
+  - {name: a, image: 'busybox:1.36', command: [sleep, '1000']}
+";
+
+/// Its own limits hold for containers that have none.
+fn a_whole_pod_is_resized(place: &Place) {
+    place.apply(WHOLE);
+    place.until_ready("sizes", &["whole"]);
+    let limit = |files| cgroup(place, "sizes", "whole", files);
+    assert_eq!(limit(MEMORY), (64 << 20).to_string());
+    let wish = r#"{"spec":{"resources":{"limits":{"cpu":"300m","memory":"96Mi"}}}}"#;
+    let words = "patch pod -n sizes whole --subresource resize -p".split(' ');
+    let words: Vec<&str> = words.chain([wish]).collect();
+    place.kubectl(&words);
+    let field = |path: &str| place.field(&["pod", "-n", "sizes", "whole"], path);
+    place.eventually("the pod's new resources", || {
+        (field(".status.resources.limits.memory") == "96Mi").then_some(())
+    });
+    assert_eq!(limit(MEMORY), (96 << 20).to_string());
+    assert!(limit(QUOTA).starts_with("30000"));
+    assert_eq!(field(".status.allocatedResources.cpu"), "100m");
+    assert_eq!(field(".status.containerStatuses[0].restartCount"), "0");
 }

@@ -167,6 +167,7 @@ fn a_pod_for_one_command(place: &Place) {
     once.until("/ # ");
     once.type_line("hostname; exit 4");
     once.until("once\n");
+    once.until("pod terminals/once terminated (Error)");
     assert_eq!(once.exit_code(), Some(4), "{}", once.shown());
     let gone = place.kubectl_fails(&["get", "pod", "-n", "terminals", "once"]);
     assert!(gone.contains("not found"), "{gone}");
