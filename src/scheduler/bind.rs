@@ -122,7 +122,8 @@ fn settled(
     Some(Ok(()))
 }
 
-/// Says in the pod's status why it has no node; says nothing twice.
+/// Says in the pod's status why it has no node, and which one is kept for it (an empty name: none any more); says
+/// nothing twice.
 pub async fn report(
     client: &Client,
     pod: &PodInfo,
@@ -161,7 +162,7 @@ fn condition_patch(
         old.reason.as_deref() == Some(reason) && old.message.as_deref() == Some(message)
     });
     let told = status.and_then(|status| status.nominated_node_name.as_deref());
-    let same_node = nominated.is_none_or(|node| told == Some(node));
+    let same_node = nominated.is_none_or(|node| told.unwrap_or_default() == node);
     if was_false && same_text && same_node {
         return None;
     }
@@ -177,7 +178,10 @@ fn condition_patch(
         }]},
     });
     if let Some(node) = nominated {
-        patch["status"]["nominatedNodeName"] = node.into();
+        patch["status"]["nominatedNodeName"] = match node {
+            "" => Value::Null,
+            node => node.into(),
+        };
     }
     Some(patch)
 }
@@ -248,5 +252,13 @@ mod tests {
         assert_eq!(since(&other), "2026-11-21T09:00:00Z");
         let nominated = condition_patch(&known, "Unschedulable", "no", Some("n"), now).unwrap();
         assert_eq!(nominated["status"]["nominatedNodeName"], "n");
+        let mut kept = known.clone();
+        kept.status.as_mut().unwrap().nominated_node_name = Some("n".to_owned());
+        let withdrawn = condition_patch(&kept, "Unschedulable", "no", Some(""), now).unwrap();
+        assert!(withdrawn["status"]["nominatedNodeName"].is_null());
+        assert_eq!(
+            condition_patch(&known, "Unschedulable", "no", Some(""), now),
+            None
+        );
     }
 }

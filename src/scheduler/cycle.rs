@@ -3,7 +3,7 @@
 use super::{
     plugins::{Cycle, PLUGINS, Rejection, VolumePlan},
     pod::PodInfo,
-    preempt::{self, Preemption},
+    preempt::{self, Preemption, Refrain},
     world::{NodeInfo, World},
 };
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub struct Refusal {
     /// Plug-ins that refused: bit n for row n of the table.
     pub plugins: u32,
     pub preemption: Option<Preemption>,
+    /// No node is to be kept for the pod.
+    pub is_hopeless: bool,
 }
 
 /// Per node: who refused, and why.
@@ -32,6 +34,7 @@ pub fn decide(pod: &PodInfo, world: &World, turn: usize) -> Outcome {
             message: "no nodes available to schedule pods".to_owned(),
             plugins: u32::MAX,
             preemption: None,
+            is_hopeless: true,
         });
     }
     let cycle = Cycle::new(pod, world);
@@ -73,15 +76,21 @@ fn refuse(cycle: &Cycle<'_>, head: String, rejections: &Rejections) -> Outcome {
     let plugins = rejections
         .values()
         .fold(0, |all, (plugin, _)| all | 1 << plugin);
-    let (message, preemption) = match preempt::preempt(cycle, rejections) {
-        Ok(preemption) => (head, Some(preemption)),
-        Err(why) => (format!("{head} preemption: {why}"), None),
-    };
-    Outcome::Refused(Refusal {
-        message,
+    let mut refusal = Refusal {
+        message: head,
         plugins,
-        preemption,
-    })
+        preemption: None,
+        is_hopeless: false,
+    };
+    match preempt::preempt(cycle, rejections) {
+        Ok(preemption) => refusal.preemption = Some(preemption),
+        Err(Refrain::NotEligible(why)) => refusal.message += &format!(" preemption: {why}"),
+        Err(Refrain::Hopeless(why)) => {
+            refusal.message += &format!(" preemption: {why}");
+            refusal.is_hopeless = true;
+        }
+    }
+    Outcome::Refused(refusal)
 }
 
 /// `0/2 nodes are available: 1 Insufficient cpu, 1 Too many pods.`

@@ -514,3 +514,24 @@ fn room_that_is_kept_for_the_more_important_is_nobodys() {
         "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 nodes are available: 1 Insufficient cpu, 1 Preemption is not helpful for scheduling."
     );
 }
+
+#[test]
+fn a_place_is_kept_only_while_there_is_hope() {
+    let wanted = |more: &Value| {
+        let more = merged(json!({"priority": 9, "nodeSelector": {"zone": "1"}}), more);
+        pod("wanted", "3", &more)
+    };
+    let lesser = || vec![("a", pod("lesser", "3", &json!({"priority": 1})))];
+    let equal = || vec![("a", pod("equal", "3", &json!({"priority": 9})))];
+    let never = json!({"preemptionPolicy": "Never"});
+    for (more, present, hopeless) in [
+        (json!({}), lesser(), false),
+        (json!({}), equal(), true),
+        (never, lesser(), false),
+    ] {
+        let Outcome::Refused(refusal) = decide(&wanted(&more), &world(present), 0) else {
+            panic!("there is no room")
+        };
+        assert_eq!(refusal.is_hopeless, hopeless, "{}", refusal.message);
+    }
+}

@@ -25,16 +25,25 @@ pub struct Preemption {
 const USELESS: &str = "Preemption is not helpful for scheduling";
 const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
-/// The error follows `preemption: ` in the message.
-pub fn preempt(cycle: &Cycle<'_>, rejections: &Rejections) -> Result<Preemption, String> {
+/// Why nobody is removed. The text follows `preemption: ` in the message.
+#[derive(Debug)]
+pub enum Refrain {
+    /// The pod must not, or not yet: a place that is kept for it stays kept.
+    NotEligible(&'static str),
+    /// There is no such place, whatever was thought before.
+    Hopeless(String),
+}
+
+pub fn preempt(cycle: &Cycle<'_>, rejections: &Rejections) -> Result<Preemption, Refrain> {
     let spec = cycle.pod.spec();
     let policy = spec.and_then(|spec| spec.preemption_policy.as_deref());
     if policy == Some("Never") {
-        return Err("not eligible due to preemptionPolicy=Never.".to_owned());
+        let why = "not eligible due to preemptionPolicy=Never.";
+        return Err(Refrain::NotEligible(why));
     }
     if is_waiting_for_victims(cycle, rejections) {
         let why = "not eligible due to a terminating pod on the nominated node.";
-        return Err(why.to_owned());
+        return Err(Refrain::NotEligible(why));
     }
     let mut reasons = Vec::new();
     let mut candidates = Vec::new();
@@ -54,7 +63,10 @@ pub fn preempt(cycle: &Cycle<'_>, rejections: &Rejections) -> Result<Preemption,
             node: best.node,
             victims: best.victims,
         }),
-        None => Err(unavailable(cycle.world.nodes.len(), reasons.iter())),
+        None => {
+            let why = unavailable(cycle.world.nodes.len(), reasons.iter());
+            Err(Refrain::Hopeless(why))
+        }
     }
 }
 

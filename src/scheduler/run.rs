@@ -284,7 +284,14 @@ impl Scheduler {
         debug!(pod = %pod.key, ?by, message = refusal.message, "no node fits");
         self.queue.failed(&pod.key, refusal.plugins, Instant::now());
         let Some(preemption) = refusal.preemption else {
-            self.report(pod, "Unschedulable", refusal.message, None);
+            // Room that was kept for it and will not do is room for others again.
+            let was_kept = self.world.nominated.contains_key(&pod.key);
+            let withdrawn = (refusal.is_hopeless && was_kept).then(String::new);
+            if withdrawn.is_some() {
+                self.world.nominated.remove(&pod.key);
+                self.queue.wake(Change::PodGone, Instant::now());
+            }
+            self.report(pod, "Unschedulable", refusal.message, withdrawn);
             return;
         };
         let node = preemption.node.clone();

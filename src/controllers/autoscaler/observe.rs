@@ -75,16 +75,17 @@ pub async fn observe(
     };
     if let Some(selector) = observed.selector() {
         let namespace = autoscaler.key().namespace;
+        // First the usage: pods that came meanwhile are known then, and not taken for missing.
+        let used = usage(client, &namespace, &selector).await;
+        observed.usage = used.map_err(|failure| {
+            format!("unable to fetch metrics from resource metrics API: {failure}")
+        });
         let all = pods.snapshot();
         let empty = BTreeMap::new();
         let selected = all
             .in_namespace(&namespace)
             .filter(|pod| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&empty)));
         observed.pods = selected.cloned().collect();
-        let used = usage(client, &namespace, &selector).await;
-        observed.usage = used.map_err(|failure| {
-            format!("unable to fetch metrics from resource metrics API: {failure}")
-        });
     }
     observed
 }
