@@ -52,7 +52,7 @@ cat <<TEXT
 
 What you can do next:
     $kubik start -p $KUBIK_PROFILE          (running already: sets your kubectl up for it)
-    $kubik kubectl -- get all
-    $kubik kubectl -- logs $pod
+    $kubik kubectl -p $KUBIK_PROFILE -- get all
+    $kubik kubectl -p $KUBIK_PROFILE -- logs $pod
     make demo-clean            remove every trace
 TEXT
