@@ -63,10 +63,19 @@ impl Place {
 
     /// The link that the cluster's pods hang on.
     pub fn bridge(&self) -> String {
+        format!("kubik{}", self.config()["slot"])
+    }
+
+    /// The cgroup of all its pods, below a mount point.
+    pub fn cgroup(&self) -> String {
+        format!("kubik-{}", self.config()["hostName"].as_str().unwrap())
+    }
+
+    /// What the cluster was started with.
+    fn config(&self) -> serde_json::Value {
         let folder = self.home.path().join("state").join(&self.profile);
         let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
-        format!("kubik{}", config["slot"])
+        serde_json::from_str(&text).unwrap()
     }
 
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {

@@ -439,16 +439,16 @@ fn classes_of_service(place: &Place) {
         let uid = place.field(&["pod", "-n", "rights", pod], ".metadata.uid");
         let tail = format!("/kubepods{folder}/pod{uid}");
         let roots = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
-        let node = &place.profile;
+        let (group, node) = (place.cgroup(), &place.profile);
         let found = roots
             .iter()
-            .any(|root| fs::metadata(format!("{root}/kubik-{node}/{node}{tail}")).is_ok());
+            .any(|root| fs::metadata(format!("{root}/{group}/{node}{tail}")).is_ok());
         assert!(found, "the cgroup of {pod}: {tail}");
     }
     // A class weighs what its pods request; best-effort pods get what is left over.
     let node = &place.profile;
     let weight = |class: &str| {
-        let group = format!("kubik-{node}/{node}/kubepods/{class}");
+        let group = format!("{}/{node}/kubepods/{class}", place.cgroup());
         let files = [
             format!("/sys/fs/cgroup/cpu/{group}/cpu.shares"),
             format!("/sys/fs/cgroup/{group}/cpu.weight"),
