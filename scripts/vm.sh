@@ -126,7 +126,7 @@ timeout --kill-after=5 "${VM_TIMEOUT:-1800}" qemu-system-x86_64 \
   -drive file="$work/disk",format=raw,if=virtio,cache=unsafe \
   </dev/null >"$work/output" 2>&1 &
 machine=$!
-tail --pid="$machine" -n +1 -s 0.5 -f "$work/output" | sed -u 's/\x1b\(\[[?0-9;]*[A-Za-z]\|c\)//g; s/\r$//; /^SeaBIOS/d; /^Booting from/d; /^Probing EDD/d; /^vm: exit /d' &
+tail --pid="$machine" -n +1 -s 0.5 -f "$work/output" | sed -u 's/\x1b\(\[[?0-9;]*[A-Za-z]\|c\)//g; s/\r$//; /^SeaBIOS/d; /^Booting from/d; s/^Probing EDD.*ok//; /^vm: exit /d' &
 # Waited for, not run in front: a signal is to end the guest at once.
 wait "$machine" || true
 wait $! || true

@@ -40,7 +40,7 @@ group() {
   local uid id
   uid=$(field "$1" .metadata.uid)
   id=$(field "$1" '.status.containerStatuses[0].containerID')
-  find "/sys/fs/cgroup/kubik-$KUBIK_PROFILE" -type d -path "*/pod$uid/${id#*://}"
+  find "/sys/fs/cgroup/kubik-$KUBIK_PROFILE" -type d -path "*/pod$uid/${id#*://}*"
 }
 value() { cat "$(group "$1")/$2"; }
 pod_value() { cat "$(group "$1")/../$2"; }

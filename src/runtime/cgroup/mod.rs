@@ -85,9 +85,10 @@ impl Cgroups {
     pub fn ensure(&self, path: &str, limits: &Resources) -> io::Result<()> {
         match self {
             Cgroups::Unified(root) => {
+                nested::make_room(root)?;
                 let mut dir = root.clone();
                 for part in path.split('/').filter(|part| !part.is_empty()) {
-                    delegate(root, &dir);
+                    delegate(&dir);
                     dir.push(part);
                     ensure_dir(&dir)?;
                 }
@@ -329,14 +330,11 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 /// Hands the controllers down. Each on its own: one that is missing must not cost the others.
-fn delegate(root: &Path, dir: &Path) {
+fn delegate(dir: &Path) {
     let enabled = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
     for controller in ["cpu", "memory", "pids", "io", "cpuset", "hugetlb"] {
         if !enabled.split_whitespace().any(|other| other == controller) {
-            let _ = match dir == root {
-                true => nested::enable(root, controller),
-                false => fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")),
-            };
+            let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
         }
     }
 }

@@ -11,21 +11,19 @@ use std::{fs, io, path::Path};
 const GROUP: &str = "kubik.host";
 const CLUSTERS: &str = "kubik-";
 
-/// Hands a controller down from the root, making room for that if need be.
-pub fn enable(root: &Path, controller: &str) -> io::Result<()> {
-    let enable = || {
-        fs::write(
-            root.join("cgroup.subtree_control"),
-            format!("+{controller}"),
-        )
-    };
-    match enable() {
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy && !is_machines(root) => {
-            move_processes(root, &root.join(GROUP))?;
-            enable()
-        }
-        outcome => outcome,
+/// To be called before anything is handed down from the root. Before all of it: some controllers may be handed down
+/// beside processes (cpu, pids), but then the others never, and no group below takes processes.
+pub fn make_room(root: &Path) -> io::Result<()> {
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
+    // Only the machine's root has no type.
+    let kind = read("cgroup.type");
+    if kind.is_empty() || read("cgroup.procs").is_empty() {
+        return Ok(());
     }
+    if kind.trim() == "domain threaded" {
+        hand_nothing_down(root);
+    }
+    move_processes(root, &root.join(GROUP))
 }
 
 /// Undoes it when no cluster is left. Best effort: the processes are as well off where they are.
@@ -36,18 +34,17 @@ pub fn give_back(root: &Path) {
     if !group.exists() || names.any(|name| name.starts_with(CLUSTERS)) {
         return;
     }
+    hand_nothing_down(root);
+    let _ = move_processes(&group, root);
+    let _ = fs::remove_dir(&group);
+}
+
+fn hand_nothing_down(root: &Path) {
     let control = root.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&control).unwrap_or_default();
     for controller in enabled.split_whitespace() {
         let _ = fs::write(&control, format!("-{controller}"));
     }
-    let _ = move_processes(&group, root);
-    let _ = fs::remove_dir(&group);
-}
-
-/// Only the machine's root has no type.
-fn is_machines(root: &Path) -> bool {
-    !root.join("cgroup.type").exists()
 }
 
 /// Until none is left: they fork meanwhile.
