@@ -26,7 +26,7 @@ async fn bootstrapping_is_idempotent_and_follows_the_address() {
         .list("clusterroles", Options::default())
         .await
         .unwrap();
-    assert_eq!(all.items.len(), 73);
+    assert_eq!(all.items.len(), 74);
     bootstrap(&server.registry, &facts()).await.unwrap();
     let again = server
         .list("clusterroles", Options::default())
