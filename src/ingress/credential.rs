@@ -8,12 +8,11 @@ use super::{
     option::{Asks, ClientAuth},
     policy::Facts,
 };
-use crate::pki::tls;
+use crate::pki::shown::Authorities;
 use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::{CertificateError, server::danger::ClientCertVerifier};
+use rustls::CertificateError;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use std::sync::Arc;
 use x509_parser::{
     certificate::X509Certificate,
     objects::{oid_registry, oid2abbrev},
@@ -30,12 +29,12 @@ const ALL: [HeaderName; 4] = [VERIFY, SUBJECT, ISSUER, CERTIFICATE];
 
 /// Who is believed.
 #[derive(Debug)]
-pub struct Authority(Arc<dyn ClientCertVerifier>);
+pub struct Authority(Authorities);
 
 impl Authority {
     /// From the `ca.crt` of a Secret.
     pub fn read(pem: &str) -> Result<Authority, String> {
-        tls::verifier_of_clients(pem)
+        Authorities::read(pem)
             .map(Authority)
             .map_err(|failure| format!("{failure:#}"))
     }
@@ -54,7 +53,7 @@ pub fn judge(
             Asks::May | Asks::Unproven => Ok(described("NONE", None, auth)),
         };
     };
-    let verified = authority.0.verify_client_cert(own, others, now);
+    let verified = authority.0.vouch(own, others, now);
     let parsed = X509Certificate::from_der(own);
     let Ok((_, parsed)) = parsed else {
         return Err(refused(auth, facts, "The SSL certificate error"));
@@ -67,7 +66,7 @@ pub fn judge(
     }
     let names = Some((own, subject, dn(parsed.issuer())));
     match (verified, auth.asks) {
-        (Ok(_), _) => Ok(described("SUCCESS", names, auth)),
+        (Ok(()), _) => Ok(described("SUCCESS", names, auth)),
         (Err(why), Asks::Unproven) => Ok(described(&format!("FAILED:{}", told(&why)), names, auth)),
         (Err(_), _) => Err(refused(auth, facts, "The SSL certificate error")),
     }

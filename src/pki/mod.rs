@@ -9,6 +9,7 @@ mod files;
 mod key;
 mod pinned;
 pub mod request;
+pub mod shown;
 mod subject;
 pub mod tls;
 

@@ -1,19 +1,16 @@
 //! TLS ends: the API server's, and those of its clients. One provider, ring.
 
-use super::{Identity, pinned::Pinned};
+use super::{Identity, pinned::Pinned, shown};
 use anyhow::{Context as _, Result, anyhow};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
         verify_tls13_signature,
     },
-    server::{
-        ResolvesServerCert, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::{ResolvesServerCert, WebPkiClientVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use std::{io, sync::Arc};
@@ -73,21 +70,12 @@ pub fn server_of_many(certificates: Arc<dyn ResolvesServerCert>) -> Result<Arc<S
 /// As [`server_of_many`], and asks every client for a certificate. Whether one is shown, and whom it is from, is the
 /// caller's to judge: the handshake only proves that the client has its key.
 pub fn server_that_asks(certificates: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>> {
-    let provider = provider();
-    let verifier = Arc::new(NoProof(provider.signature_verification_algorithms));
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(shown::Any::new())
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// Judges certificates that clients show.
-pub fn verifier_of_clients(ca_pem: &str) -> Result<Arc<dyn ClientCertVerifier>> {
-    WebPkiClientVerifier::builder_with_provider(roots(ca_pem)?.into(), provider())
-        .build()
-        .context("client certificate verifier")
 }
 
 /// Asks for encryption only: whoever answers is believed.
@@ -109,47 +97,6 @@ pub fn client_of_anybody(protocols: &[&str]) -> Result<Arc<ClientConfig>> {
 /// Accepts every certificate; signatures made with its key are still checked.
 #[derive(Debug)]
 struct NoProof(WebPkiSupportedAlgorithms);
-
-impl ClientCertVerifier for NoProof {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
 
 impl ServerCertVerifier for NoProof {
     fn verify_server_cert(
@@ -237,7 +184,7 @@ fn named(protocols: &[&str]) -> Vec<Vec<u8>> {
     names.collect()
 }
 
-fn roots(ca_pem: &str) -> Result<RootCertStore> {
+pub(super) fn roots(ca_pem: &str) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         let certificate = certificate.map_err(|e| anyhow!("read a CA certificate: {e}"))?;
