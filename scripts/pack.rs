@@ -1,6 +1,6 @@
-//! The build script: packs the dashboard's files into one table of compressed bytes.
+//! The build script: packs the dashboard's files into one table of compressed bytes, and lets the linker fold.
 //!
-//! Every file of `assets/dashboard` becomes a row: path, media type, entity tag, gzip. Nothing else is built here.
+//! Every file of `assets/dashboard` becomes a row: path, media type, entity tag, gzip.
 
 #![allow(clippy::print_stdout, reason = "it is how cargo is told")]
 
@@ -16,6 +16,7 @@ const FOLDER: &str = "assets/dashboard";
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=scripts/pack.rs");
     println!("cargo:rerun-if-changed={FOLDER}");
+    fold();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the folder"));
     let mut files = Vec::new();
     gather(Path::new(FOLDER), &mut files)?;
@@ -42,6 +43,15 @@ fn main() -> io::Result<()> {
     }
     table.push_str("]\n");
     fs::write(out.join("dashboard.rs"), table)
+}
+
+/// Functions that came out the same are linked once: generic code for forty kinds has many of them. Only where Rust links
+/// by lld, and only in the release binary: in a backtrace a folded function has the name of another.
+fn fold() {
+    let is = |name: &str, wanted: &str| env::var(name).is_ok_and(|value| value == wanted);
+    if is("PROFILE", "release") && is("TARGET", "x86_64-unknown-linux-gnu") {
+        println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+    }
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
