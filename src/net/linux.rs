@@ -352,6 +352,7 @@ fn bridges(traces: &Traces) -> io::Result<Vec<String>> {
 }
 
 fn delete_links(bridge: &str) -> io::Result<()> {
+    let _alone = sysctl::lock()?;
     links::run(None, async |handle| {
         let links = links::list(handle).await?;
         let prefix = format!("{bridge}-");
@@ -371,6 +372,7 @@ fn delete_links(bridge: &str) -> io::Result<()> {
 
 /// Answers the bridge's index and MTU.
 fn ensure_bridge(config: &NetConfig) -> io::Result<(u32, u32)> {
+    let _alone = sysctl::lock()?;
     links::run(None, async |handle| {
         if links::named(handle, &config.bridge).await?.is_none() {
             let mtu = links::way_out_mtu(handle).await?;

@@ -1,10 +1,13 @@
 //! The few sysctls that outlive the bridge: forwarding, and ICMP redirects, which pods must not be sent.
 //!
 //! The old values are written into the alias of the bridge: it lives exactly as long as the change does, survives a
-//! killed daemon, and the clusters on one host see each other's. The last one to go puts the values back. The alias also
-//! says whose the bridge is.
+//! killed daemon, and the clusters on one host see each other's. The last one to go puts the values back. Who reads aliases
+//! and acts on them holds the lock meanwhile. The alias also says whose the bridge is.
 
-use std::{fs, io, iter};
+use std::{
+    fs::{self, File},
+    io, iter,
+};
 
 const ROOT: &str = "/proc/sys/net/ipv4";
 const ALIAS: &str = "kubik: before";
@@ -17,6 +20,15 @@ const SHARED: [(&str, &str); 2] = [("ip_forward", "1"), ("conf/all/send_redirect
 
 /// Of the bridge alone, gone with it. 127.0.0.1 must be able to reach pods, for NodePorts.
 const OF_BRIDGE: [(&str, &str); 2] = [("route_localnet", "1"), ("send_redirects", "0")];
+
+/// Until it is dropped, no other cluster of this network namespace changes aliases and values: of two that start at once
+/// the second would take the first one's values for the host's, of two that go at once neither would be the last.
+/// The kernel's own file is locked: every namespace has its own, and a killed holder holds nothing.
+pub fn lock() -> io::Result<File> {
+    let file = File::open(format!("{ROOT}/{}", SHARED[0].0))?;
+    file.lock()?;
+    Ok(file)
+}
 
 /// What the bridge's alias should say, given those of all links: values recorded before, else today's, and its owner.
 pub fn alias<'a>(mut aliases: impl Iterator<Item = &'a str>, owner: &str) -> String {
