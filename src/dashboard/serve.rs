@@ -31,7 +31,6 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Mutex as AsyncMutex, Semaphore},
-    time::sleep,
 };
 use tracing::{debug, info, warn};
 
@@ -41,8 +40,6 @@ const PORT: u16 = 7070;
 const CONNECTIONS_MAX: usize = 512;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const TICKET_BYTES_MAX: usize = 1024;
-/// Between attempts to accept when descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Strict: scripts and styles of ours only, no text ever becomes markup (`dom.js` makes every element). WebSockets are
 /// named because not every browser takes them for `'self'`.
@@ -161,32 +158,14 @@ impl Dashboard {
     }
 
     async fn accept(self, listener: TcpListener, port: u16) {
-        let mut stop = self.0.tasks.stop_signal();
-        loop {
-            let place = Arc::clone(&self.0.places).acquire_owned();
-            // Both branches are cancel-safe: a connection not yet accepted stays in the kernel's queue.
-            let accepted = tokio::select! {
-                () = stop.stopped() => return,
-                accepted = async { (place.await, listener.accept().await) } => accepted,
-            };
-            match accepted {
-                (Ok(place), Ok((stream, _))) => {
-                    let dashboard = self.clone();
-                    self.0.tasks.spawn("dashboard connection", async move {
-                        dashboard.connection(stream, port).await;
-                        drop(place);
-                    });
-                }
-                (_, failed) => {
-                    warn!(error = ?failed.err(), "accept a connection of the dashboard");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let connection = |stream, _| self.clone().connection(stream, port);
+        let Inner { tasks, places, .. } = &*self.0;
+        tasks
+            .accept("dashboard connection", listener, places, connection)
+            .await;
     }
 
     async fn connection(self, stream: TcpStream, port: u16) {
-        let _ = stream.set_nodelay(true);
         let mut stop = self.0.tasks.stop_signal();
         let service = service_fn(move |request| {
             let dashboard = self.clone();

@@ -16,44 +16,22 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::sleep,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 const CONNECTIONS_MAX: usize = 128;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between attempts to accept when descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the group is stopped.
 pub async fn accept(registry: Registry, listener: TcpListener, tasks: Tasks) {
-    let mut stop = tasks.stop_signal();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places).acquire_owned();
-        // Both branches are cancel-safe: a connection not yet accepted stays in the kernel's queue.
-        let accepted = tokio::select! {
-            () = stop.stopped() => return,
-            accepted = async { (place.await, listener.accept().await) } => accepted,
-        };
-        match accepted {
-            (Ok(place), Ok((stream, _))) => {
-                let (registry, group) = (registry.clone(), tasks.clone());
-                tasks.spawn("registry connection", async move {
-                    connection(registry, stream, &group).await;
-                    drop(place);
-                });
-            }
-            (_, failed) => {
-                warn!(error = ?failed.err(), "accept a connection of the registry");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let connection = |stream, _| connection(registry.clone(), stream, tasks.clone());
+    tasks
+        .accept("registry connection", listener, &places, connection)
+        .await;
 }
 
-async fn connection(registry: Registry, stream: TcpStream, tasks: &Tasks) {
-    let _ = stream.set_nodelay(true);
+async fn connection(registry: Registry, stream: TcpStream, tasks: Tasks) {
     let mut stop = tasks.stop_signal();
     let service = service_fn(move |request: Request<Incoming>| {
         let registry = registry.clone();

@@ -21,10 +21,10 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::{LazyConfigAcceptor, TlsStream, server::TlsStream as ServerStream};
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Connections at once per listener; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4096;
@@ -39,8 +39,6 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Between attempts to accept when descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How handshakes are made.
 #[derive(Clone)]
@@ -72,29 +70,13 @@ impl Tls {
 
 /// Serves one listener until the front's tasks are stopped. Without TLS it speaks plain HTTP. Clients know it by `port`.
 pub async fn run(front: Arc<Front>, listener: TcpListener, port: u16, tls: Option<Tls>) {
-    let mut stop = front.tasks.stop_signal();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places).acquire_owned();
-        // Both branches are cancel-safe: a connection not yet accepted stays in the kernel's queue.
-        let accepted = tokio::select! {
-            () = stop.stopped() => return,
-            accepted = async { (place.await, listener.accept().await) } => accepted,
-        };
-        match accepted {
-            (Ok(place), Ok((stream, address))) => {
-                let (front, tls, tasks) = (Arc::clone(&front), tls.clone(), front.tasks.clone());
-                tasks.spawn("ingress connection", async move {
-                    connection(front, stream, address, port, tls).await;
-                    drop(place);
-                });
-            }
-            (_, failed) => {
-                warn!(error = ?failed.err(), "accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let connection =
+        |stream, address| connection(Arc::clone(&front), stream, address, port, tls.clone());
+    let tasks = &front.tasks;
+    tasks
+        .accept("ingress connection", listener, &places, connection)
+        .await;
 }
 
 async fn connection(
@@ -104,7 +86,6 @@ async fn connection(
     port: u16,
     tls: Option<Tls>,
 ) {
-    let _ = tcp.set_nodelay(true);
     let Some(tls) = tls else {
         let peer = Arc::new(Peer::new(&front, address.ip(), port, false, Vec::new()));
         return http1(front, peer, Stream::Plain(tcp)).await;

@@ -1,5 +1,6 @@
 //! Supervised tasks, the clock, back-off, counters, random identities: the foundations every running part stands on.
 
+mod accept;
 pub mod backoff;
 pub mod clock;
 pub mod meter;

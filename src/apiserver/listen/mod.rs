@@ -42,10 +42,10 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4096;
@@ -58,8 +58,6 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between attempts to accept when descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub struct ServerConfig {
     pub registry: Arc<Registry>,
@@ -155,35 +153,15 @@ impl Server {
 
     /// Accepts connections until the group is stopped. May run for several listeners.
     pub async fn serve(self, listener: TcpListener, tasks: Tasks) {
-        let mut stop = tasks.stop_signal();
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let place = Arc::clone(&places).acquire_owned();
-            // Both branches are cancel-safe: a connection not yet accepted stays in the kernel's queue.
-            let accepted = tokio::select! {
-                () = stop.stopped() => break,
-                accepted = async { (place.await, listener.accept().await) } => accepted,
-            };
-            match accepted {
-                (Ok(place), Ok((stream, address))) => {
-                    let server = self.clone();
-                    let group = tasks.clone();
-                    tasks.spawn(format!("connection {address}"), async move {
-                        server.connection(stream, address, group).await;
-                        drop(place);
-                    });
-                }
-                (_, failed) => {
-                    warn!(error = ?failed.err(), "accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let connection = |stream, address| self.clone().connection(stream, address, tasks.clone());
+        tasks
+            .accept("connection", listener, &places, connection)
+            .await;
         self.0.health.stopping();
     }
 
     async fn connection(self, stream: TcpStream, address: SocketAddr, tasks: Tasks) {
-        let _ = stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(Arc::clone(&self.0.config.tls));
         let tls = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,
