@@ -77,7 +77,7 @@ pub enum Command {
     Logs(LogsOptions),
     /// Start a throwaway cluster for one command and remove it afterwards
     #[command(
-        after_help = "Example:\n  kubik run -- kubectl get nodes\n\nThe command finds the cluster through KUBECONFIG; its exit code is passed on."
+        after_help = "Example:\n  kubik run -- kubectl get nodes\n\nThe cluster has a name of its own, whatever -p says. The command finds it through\nKUBECONFIG; its exit code is passed on."
     )]
     Run(RunOptions),
     /// Load, list, pull, save, tag and remove container images
