@@ -44,13 +44,13 @@ pub fn prepare(profile: &str, options: &StartOptions) -> Result<(Layout, Cluster
         .advise("Delete a cluster you no longer need: kubik profile list")
     })?;
     let port = api_port(options.api_port, &others)?;
-    let nodes = options.nodes.unwrap_or(1);
-    let mut config = plan_cluster(profile, slot, port, nodes, options.ephemeral);
+    let mut config = plan_cluster(profile, slot, port, options.ephemeral);
     config.host_name = place::host_name(profile);
     if let Some(domain) = &options.dns_domain {
         config.cluster_domain.clone_from(domain);
     }
     amend(&mut config, options, &others)?;
+    config.add_nodes(options.nodes.unwrap_or(1));
     save(&layout, &config)?;
     Ok((layout, config))
 }
@@ -193,7 +193,7 @@ pub fn refuse_changes(config: &ClusterConfig, options: &StartOptions) -> Result<
 fn free_slot(others: &[ClusterConfig]) -> Option<u8> {
     let addresses = local_addresses();
     (0..64u8).find(|&slot| {
-        let plan = plan_cluster("x", slot, 0, 1, false);
+        let plan = plan_cluster("x", slot, 0, false);
         let taken = others.iter().any(|other| other.slot == slot);
         let linked = nix::net::if_::if_nametoindex(plan.bridge().as_str()).is_ok();
         let clash = addresses
@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_cluster_cannot_silently_change_its_shape() {
-        let config = plan_cluster("kubik", 0, 8443, 1, false);
+        let mut config = plan_cluster("kubik", 0, 8443, false);
+        config.add_nodes(1);
         let options = |nodes, api_port| StartOptions {
             nodes,
             api_port,

@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn nodes_have_a_block_each() {
-        let mut config = plan_cluster("kubik", 0, 8443, 2, false);
+        let mut config = plan_cluster("kubik", 0, 8443, false);
+        config.add_nodes(2);
         config.nodes[1].stopped = true;
         let expected = "kubik\ntype: Control Plane\nhost: Running\nkubelet: Running\napiserver: Running\n\
             kubeconfig: Configured\n\nkubik-m02\ntype: Worker\nhost: Stopped\nkubelet: Stopped\n";

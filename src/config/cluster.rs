@@ -117,9 +117,28 @@ impl ClusterConfig {
     /// One more node, at the first place that is free; `None` when there is none.
     #[must_use]
     pub fn next_node(&self) -> Option<NodeConfig> {
-        let is_free = |index: &u8| self.nodes.iter().all(|node| node.index() != *index);
-        let index = (0..NODES_MAX).find(is_free)?;
-        Some(plan_node(&self.profile, self.slot, index))
+        let prefix = match self.kubelet.pods_max() {
+            0..=250 => 24,
+            251..=500 => 23,
+            501.. => 22,
+        };
+        (0..NODES_MAX >> (24 - prefix))
+            .map(|index| plan_node(&self.profile, self.slot, index, prefix))
+            .find(|new| {
+                let clashes = |old: &NodeConfig| {
+                    let (new, old) = (new.pod_cidr, old.pod_cidr);
+                    new.contains(&old) || old.contains(&new)
+                };
+                let mut nodes = self.nodes.iter();
+                !nodes.any(|old| old.name == new.name || clashes(old))
+            })
+    }
+
+    /// Gives a new cluster its nodes; to be called when it is known how many pods they take.
+    pub fn add_nodes(&mut self, count: u8) {
+        for _ in 0..count {
+            self.nodes.extend(self.next_node());
+        }
     }
 
     /// `kubernetes.default`: the first address of the service range.
@@ -145,9 +164,11 @@ impl ClusterConfig {
 }
 
 impl NodeConfig {
-    /// Its place among the nodes of its cluster, by which it is named and has its range.
-    fn index(&self) -> u8 {
-        self.pod_cidr.network().octets()[2]
+    /// How many pods have an address in its range: all but the network's, the gateway's and the broadcast address.
+    #[must_use]
+    pub fn room(&self) -> u16 {
+        let size = 1_u32 << (32 - self.pod_cidr.prefix_len());
+        u16::try_from(size - 3).unwrap_or(u16::MAX)
     }
 
     /// The node's `InternalIP` and its pods' gateway.
@@ -177,15 +198,10 @@ fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
 const NODES_MAX: u8 = 252;
 
 /// The shape of a new cluster. Slot `n` owns pods `10.(244-n).0.0/16` and services `10.(96+n).0.0/16`; slots end at
-/// 63, before the two would meet. Node `i` owns `10.(244-n).i.0/24`; there are 252 nodes at most.
+/// 63, before the two would meet. Node `i` owns the `i`th range of it, a `/24` unless its pods need more; there are 252
+/// nodes at most.
 #[must_use]
-pub fn plan_cluster(
-    profile: &str,
-    slot: u8,
-    api_port: u16,
-    nodes: u8,
-    ephemeral: bool,
-) -> ClusterConfig {
+pub fn plan_cluster(profile: &str, slot: u8, api_port: u16, ephemeral: bool) -> ClusterConfig {
     let net = |second: u8, third: u8, prefix: u8| {
         Ipv4Net::new_assert(Ipv4Addr::new(10, second, third, 0), prefix)
     };
@@ -199,9 +215,7 @@ pub fn plan_cluster(
         service_cidr: net(96 + slot, 0, 16),
         cluster_domain: "cluster.local".to_owned(),
         ephemeral,
-        nodes: (0..nodes.min(NODES_MAX))
-            .map(|index| plan_node(profile, slot, index))
-            .collect(),
+        nodes: Vec::new(),
         registry_mirrors: BTreeMap::new(),
         insecure_registries: BTreeSet::new(),
         registry_authorities: Vec::new(),
@@ -212,14 +226,14 @@ pub fn plan_cluster(
     }
 }
 
-fn plan_node(profile: &str, slot: u8, index: u8) -> NodeConfig {
-    let range = Ipv4Addr::new(10, 244 - slot, index, 0);
+fn plan_node(profile: &str, slot: u8, index: u8, prefix: u8) -> NodeConfig {
+    let range = Ipv4Addr::new(10, 244 - slot, index << (24 - prefix), 0);
     NodeConfig {
         name: match index {
             0 => profile.to_owned(),
             other => format!("{profile}-m{:02}", u16::from(other) + 1),
         },
-        pod_cidr: Ipv4Net::new_assert(range, 24),
+        pod_cidr: Ipv4Net::new_assert(range, prefix),
         stopped: false,
     }
 }
@@ -230,7 +244,8 @@ mod tests {
 
     #[test]
     fn nodes_take_the_first_free_place() {
-        let mut config = plan_cluster("kubik", 1, 8443, 3, false);
+        let mut config = plan_cluster("kubik", 1, 8443, false);
+        config.add_nodes(3);
         assert_eq!(config.next_node().unwrap().name, "kubik-m04");
         config.nodes.remove(1);
         let next = config.next_node().unwrap();
@@ -241,8 +256,39 @@ mod tests {
     }
 
     #[test]
+    fn nodes_have_addresses_for_their_pods() {
+        let ranges = |config: &ClusterConfig| -> Vec<String> {
+            let nodes = config.nodes.iter();
+            nodes
+                .map(|node| format!("{} {}", node.name, node.pod_cidr))
+                .collect()
+        };
+        for (pods, range, room) in [
+            (110, "k-m02 10.244.1.0/24", 253),
+            (251, "k-m02 10.244.2.0/23", 509),
+            (1000, "k-m02 10.244.4.0/22", 1021),
+        ] {
+            let mut config = plan_cluster("k", 0, 1, false);
+            config.kubelet.max_pods = Some(pods);
+            config.add_nodes(2);
+            assert_eq!(ranges(&config)[1], range);
+            assert_eq!(config.nodes[1].room(), room);
+        }
+        // Somebody changed the number later: ranges that are given stay, and none meets another.
+        let mut config = plan_cluster("k", 0, 1, false);
+        config.add_nodes(3);
+        config.kubelet.max_pods = Some(500);
+        config.add_nodes(1);
+        assert_eq!(ranges(&config)[3], "k-m04 10.244.6.0/23");
+        config.add_nodes(255);
+        let last = config.nodes.last().unwrap().pod_cidr;
+        assert!(!config.load_balancer_range().contains(&last), "{last}");
+    }
+
+    #[test]
     fn the_first_cluster_has_the_addresses_people_know() {
-        let config = plan_cluster("kubik", 0, 8443, 2, false);
+        let mut config = plan_cluster("kubik", 0, 8443, false);
+        config.add_nodes(2);
         assert_eq!(config.api_service_ip().to_string(), "10.96.0.1");
         assert_eq!(config.dns_service_ip().to_string(), "10.96.0.10");
         assert_eq!(config.nodes[0].address().to_string(), "10.244.0.1");
@@ -253,8 +299,7 @@ mod tests {
 
     #[test]
     fn slots_never_share_an_address() {
-        let plans: Vec<ClusterConfig> =
-            (0..64).map(|n| plan_cluster("x", n, 1, 1, false)).collect();
+        let plans: Vec<ClusterConfig> = (0..64).map(|n| plan_cluster("x", n, 1, false)).collect();
         let nets: Vec<Ipv4Net> = plans
             .iter()
             .flat_map(|p| [p.pod_cidr, p.service_cidr])

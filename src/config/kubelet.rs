@@ -39,7 +39,11 @@ pub struct KubeletConfig {
     pub image_gc_high_threshold_percent: Option<u8>,
     pub image_gc_low_threshold_percent: Option<u8>,
     pub minimum_image_ttl_seconds: Option<u64>,
+    /// Per node. At the first start it decides how large the nodes' ranges of addresses are.
+    pub max_pods: Option<u16>,
 }
+
+const PODS_MAX: u16 = 110;
 
 /// An amount in the signal's unit, or a part of what there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,10 +115,17 @@ impl KubeletConfig {
                 self.image_gc_high_threshold_percent = Some(percent(value)?);
             }
             "image-gc-low-threshold" => self.image_gc_low_threshold_percent = Some(percent(value)?),
+            "max-pods" => self.max_pods = Some(count(value)?),
             "minimum-image-ttl-duration" => self.minimum_image_ttl_seconds = Some(seconds(value)?),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// How many pods a node takes: upstream's number where nobody chose one.
+    #[must_use]
+    pub fn pods_max(&self) -> u16 {
+        self.max_pods.unwrap_or(PODS_MAX)
     }
 }
 
@@ -134,6 +145,12 @@ fn thresholds(text: &str) -> Result<BTreeMap<String, String>, String> {
         all.insert(signal.to_owned(), amount.to_owned());
     }
     Ok(all)
+}
+
+/// The largest range of a node has 1,021 addresses for pods.
+fn count(text: &str) -> Result<u16, String> {
+    let value = text.parse().ok().filter(|value| (1..=1000).contains(value));
+    value.ok_or_else(|| format!("{text:?} is no number of pods between 1 and 1000"))
 }
 
 fn percent(text: &str) -> Result<u8, String> {
@@ -179,6 +196,7 @@ mod tests {
             "kubelet.image-gc-high-threshold=90",
             "kubelet.image-gc-low-threshold=0",
             "kubelet.minimum-image-ttl-duration=0",
+            "kubelet.max-pods=500",
         ];
         for text in taken {
             assert_eq!(config.set(text), Ok(true), "{text}");
@@ -194,12 +212,14 @@ mod tests {
             "kubelet.eviction-hard=memory.available<much",
             "kubelet.eviction-hard=memory.available<101%",
             "kubelet.image-gc-high-threshold=101",
+            "kubelet.max-pods=1001",
+            "kubelet.max-pods=many",
             "nonsense",
         ];
         for text in refused {
             assert!(config.set(text).is_err(), "{text}");
         }
-        for text in ["kubelet.max-pods=1", "apiserver.x=1"] {
+        for text in ["kubelet.pod-max-pids=1", "apiserver.x=1"] {
             assert_eq!(config.set(text), Ok(false), "{text}");
         }
     }

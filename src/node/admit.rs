@@ -7,8 +7,6 @@ use crate::api::placement::{self, Site};
 use k8s_openapi::api::core::v1::{ContainerPort, Node, Pod, PodSpec};
 use std::collections::BTreeMap;
 
-pub const PODS_MAX: i64 = 110;
-
 /// Sysctls that belong to the pod's own namespaces.
 const SAFE_SYSCTLS: &[&str] = &[
     "kernel.shm_rmid_forced",
@@ -91,8 +89,9 @@ pub fn lacks(
         Some((name.to_owned(), message))
     };
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
-    if count >= PODS_MAX {
-        return lacking("pods", 1, count, PODS_MAX);
+    let most = allocatable.get("pods").map(|pods| pods / unit("pods"));
+    if let Some(most) = most.filter(|most| count >= *most) {
+        return lacking("pods", 1, count, most);
     }
     let others: Vec<_> = others.iter().map(|other| spec::of(other)).collect();
     let known = FIRST.iter().copied();
@@ -288,12 +287,14 @@ mod tests {
     fn a_node_is_full_with_its_pods() {
         let other = pod(&json!({}));
         let others = vec![&other; 110];
-        let (name, message) = lacks(&spec::of(&other), &Allocatable::new(), &others).unwrap();
+        let allocatable = Allocatable::from([("pods".to_owned(), 110_000)]);
+        let (name, message) = lacks(&spec::of(&other), &allocatable, &others).unwrap();
         assert_eq!(name, "pods");
         assert_eq!(
             message,
             "Node didn't have enough resource: pods, requested: 1, used: 110, capacity: 110"
         );
+        assert_eq!(lacks(&spec::of(&other), &allocatable, &others[1..]), None);
     }
 
     #[test]

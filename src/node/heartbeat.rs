@@ -3,9 +3,7 @@
 //! The lease is renewed in a task of its own, so that nothing slow can make the node look dead. The status is written
 //! when it changes and every five minutes; [`status`](describe) is pure.
 
-use super::{
-    admit::PODS_MAX, host::Host, machine::Machine, sandbox::HANDLERS, status::RUNTIME_SCHEME,
-};
+use super::{host::Host, sandbox::HANDLERS, status::RUNTIME_SCHEME};
 use crate::{
     api::{
         ApiError,
@@ -40,8 +38,10 @@ const IMAGES_MAX: usize = 50;
 
 /// What the node offers to pods, in thousandths.
 #[must_use]
-pub fn allocatable(machine: &Machine) -> super::admit::Allocatable {
+pub fn allocatable(host: &Host) -> super::admit::Allocatable {
+    let machine = &host.machine;
     super::admit::Allocatable::from([
+        ("pods".to_owned(), i64::from(host.pods_max()) * 1000),
         ("cpu".to_owned(), machine.cpus * 1000),
         (
             "memory".to_owned(),
@@ -177,7 +177,7 @@ fn describe(host: &Host, images: &[ImageInfo], old: &Node, now: Timestamp) -> Va
     let capacity = |storage: i64, memory: String| {
         json!({
             "cpu": machine.cpus.to_string(), "memory": memory, "ephemeral-storage": storage.to_string(),
-            "hugepages-1Gi": "0", "hugepages-2Mi": "0", "pods": PODS_MAX.to_string(),
+            "hugepages-1Gi": "0", "hugepages-2Mi": "0", "pods": host.pods_max().to_string(),
         })
     };
     let mut allocatable = capacity(

@@ -87,6 +87,12 @@ impl Host {
         self.config.address()
     }
 
+    /// How many pods it takes: as many as it was told to, and has addresses for.
+    #[must_use]
+    pub fn pods_max(&self) -> u16 {
+        self.cluster.kubelet.pods_max().min(self.config.room())
+    }
+
     /// Whether a pod is bound to this node.
     #[must_use]
     pub fn owns(&self, pod: &Pod) -> bool {

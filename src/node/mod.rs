@@ -407,7 +407,7 @@ fn admission(host: &Host, pod: &Arc<Pod>) -> Option<Verdict> {
     let name = crate::api::name::Key::new("", host.name());
     let node = host.caches.nodes.get(&name);
     let node: Arc<Node> = node.unwrap_or_default();
-    let allocatable = heartbeat::allocatable(&host.machine);
+    let allocatable = heartbeat::allocatable(host);
     let mut admitted = host.admitted.lock().expect("no panic while locked");
     let others: Vec<&Pod> = admitted.values().map(AsRef::as_ref).collect();
     let verdict = pressure::admit(&host.pressure.conditions(), pod);
@@ -423,7 +423,7 @@ fn admission(host: &Host, pod: &Arc<Pod>) -> Option<Verdict> {
 /// Grants a running pod the resources its spec wishes for, or says why not: reason and message.
 fn grant(host: &Host, pod: &Arc<Pod>) -> Result<(), (&'static str, String)> {
     let spec = spec::of(pod);
-    let allocatable = heartbeat::allocatable(&host.machine);
+    let allocatable = heartbeat::allocatable(host);
     if let Some(message) = admit::exceeds(&spec, &allocatable) {
         return Err((resize::INFEASIBLE, message));
     }

@@ -22,10 +22,11 @@ impl Place {
     }
 
     pub fn start(&self) -> Duration {
-        self.timed(&[
-            "start",
-            "--kubeconfig",
-            &self.kubeconfig().display().to_string(),
-        ])
+        self.start_with(&[])
+    }
+
+    pub fn start_with(&self, options: &[&str]) -> Duration {
+        let kubeconfig = self.kubeconfig().display().to_string();
+        self.timed(&[&["start", "--kubeconfig", &kubeconfig], options].concat())
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, stream::Page},
-    node::{admit::PODS_MAX, host::Host, manifest},
+    node::{host::Host, manifest},
 };
 use k8s_openapi::{Resource as _, api::core::v1::Pod};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn configuration(host: &Host) -> Value {
     let set = &host.cluster.kubelet;
     let mut all = json!({
         "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "staticPodPath": manifest::directory(host), "maxPods": PODS_MAX, "podPidsLimit": -1,
+        "staticPodPath": manifest::directory(host), "maxPods": host.pods_max(), "podPidsLimit": -1,
         "clusterDomain": host.cluster.cluster_domain, "clusterDNS": [host.cluster.dns_service_ip()],
         "podCIDR": host.config.pod_cidr.to_string(), "cgroupDriver": "cgroupfs", "cpuCFSQuota": true,
         "cpuManagerPolicy": "none", "memorySwap": {}, "failSwapOn": false, "serializeImagePulls": false,
