@@ -206,7 +206,7 @@ pub fn crowd(settings: &Settings) -> Vec<Figure> {
         ]
     } else {
         [
-            "500 pods, 5 nodes: all Ready",
+            "500 pods on one node: all Ready",
             "500 pods: daemon's memory (PSS)",
             "500 pods: memory per pod",
             "500 pods: get of one",
